@@ -1,0 +1,1 @@
+"""Pages of object versions in memory and on disk."""

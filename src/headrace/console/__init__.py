@@ -1,0 +1,1 @@
+"""The admin API, its client, the command line and the status page."""

@@ -1,0 +1,1 @@
+"""Changes to mounts and keys, jobs and their runner."""

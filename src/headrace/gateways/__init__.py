@@ -1,0 +1,1 @@
+"""Protocols turned into namespace calls."""

@@ -1,0 +1,94 @@
+"""The one tree of errors. Foreign errors are translated into it at one seam per room.
+
+HeadraceError
+├── NotFound (also FileNotFoundError)      the store said: there is no such key
+├── AccessDenied (also PermissionError)    the store or the policy refused
+├── InvalidKey (also ValueError)           this store cannot hold such a key
+├── InvalidRange                           the range lies outside the object
+├── VersionChanged                         the object is no longer the version that was asked for
+├── Unsupported                            this store cannot do that
+├── Unavailable                            cannot be known now: try again (never means "not there")
+│   ├── Throttled                          the store asked for fewer requests (503 SlowDown, 429)
+│   └── DeadlineExceeded                   the time allowed for the operation is over
+├── CorruptData                            bytes did not match their length, version or checksum
+├── ResidencyRefused                       bytes may not live where they would have to
+└── SettingsError (also ValueError)        a setting, URL or command line is wrong
+"""
+
+from __future__ import annotations
+
+
+class HeadraceError(Exception):
+    """Base of every error that Headrace raises on purpose.
+
+    `str(error)` is one line for a person: what, about which thing, and what to do next.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class NotFound(HeadraceError, FileNotFoundError):
+    """The store answered that the key does not exist. Never used for "could not ask"."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "not found"
+
+
+class AccessDenied(HeadraceError, PermissionError):
+    """The store or the policy refused the caller."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "access denied"
+
+
+class InvalidKey(HeadraceError, ValueError):
+    """The key cannot be kept exactly by this store, so it is refused instead of changed."""
+
+
+class InvalidRange(HeadraceError):
+    """The byte range lies outside the object; `size` is the object's length in bytes."""
+
+    def __init__(self, message: str, *, path: str = "", size: int = 0) -> None:
+        super().__init__(message, path=path)
+        self.size = size
+
+
+class VersionChanged(HeadraceError):
+    """The object's bytes are no longer the version that the caller pinned."""
+
+
+class Unsupported(HeadraceError):
+    """The store, or this release, cannot do what was asked."""
+
+
+class Unavailable(HeadraceError):
+    """The answer cannot be known now. Nothing may be concluded about the object.
+
+    `retry_after_s` is the store's own wish, or None.
+    """
+
+    def __init__(self, message: str, *, path: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(message, path=path)
+        self.retry_after_s = retry_after_s
+
+
+class Throttled(Unavailable):
+    """The store asked for fewer requests."""
+
+
+class DeadlineExceeded(Unavailable):
+    """The total time allowed for the operation is over."""
+
+
+class CorruptData(HeadraceError):
+    """Bytes did not have the length, version or checksum that they must have."""
+
+
+class ResidencyRefused(HeadraceError):
+    """The place where bytes would have to live is not allowed, or cannot be had."""
+
+
+class SettingsError(HeadraceError, ValueError):
+    """A setting, a URL or an argument is wrong; the message names it and the next step."""

@@ -1,0 +1,70 @@
+"""What happened on the data path, for metrics, audit and logs. Plain values; listeners are wired in."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class StoreCall(msgspec.Struct, frozen=True):
+    """One request to a store is over. `error` is the error's class name, empty on success."""
+
+    mount: str
+    verb: str
+    seconds: float
+    bytes: int
+    error: str = ""
+
+
+class ReadServed(msgspec.Struct, frozen=True):
+    """A gateway has finished a body (or failed to)."""
+
+    mount: str
+    path: str
+    bytes: int
+    seconds: float
+    served: str
+    status: int
+
+
+class AccessRefused(msgspec.Struct, frozen=True):
+    """A request was refused before it reached the namespace. Never carries a secret or a signature."""
+
+    reason: str
+    caller: str
+    method: str
+    path: str
+    peer: str
+
+
+class FillEnded(msgspec.Struct, frozen=True):
+    """A fill of pages from the store is over."""
+
+    mount: str
+    bytes: int
+    seconds: float
+    error: str = ""
+
+
+class PagesDropped(msgspec.Struct, frozen=True):
+    """Pages left a tier. `reason`: evicted, expired, freed, corrupt, quota, version."""
+
+    tier: str
+    reason: str
+    pages: int
+    bytes: int
+
+
+class TierFault(msgspec.Struct, frozen=True):
+    """A tier failed and was passed by; `remedy` says what an operator can do."""
+
+    tier: str
+    operation: str
+    error: str
+    remedy: str
+
+
+class BackgroundError(msgspec.Struct, frozen=True):
+    """A background loop survived an error of its own."""
+
+    loop: str
+    error: str

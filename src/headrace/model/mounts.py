@@ -1,0 +1,94 @@
+"""A mount as it is written down: in settings, in the ledger, between processes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from headrace.model.errors import SettingsError
+from headrace.model.units import parse_duration
+
+
+class Residency(StrEnum):
+    """Where bytes of a mount may live."""
+
+    DISK = "disk"
+    MEMORY = "memory"
+    NONE = "none"
+
+
+class WriteMode(StrEnum):
+    """When a write is acknowledged. Writes are answered 501 until a release knows them."""
+
+    NONE = "none"
+    THROUGH = "through"
+    BACK = "back"
+    SCRATCH = "scratch"
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """The bound on how long a change at the store may stay unseen.
+
+    `seconds` is 0 for `verify` (asked on every open), infinity for `immutable`.
+    """
+
+    seconds: float
+
+    @classmethod
+    def parse(cls, text: str) -> Freshness:
+        """From `verify`, `immutable` or a duration. Raises `SettingsError`."""
+        if text == "verify":
+            return cls(0.0)
+        if text == "immutable":
+            return cls(float("inf"))
+        try:
+            return cls(parse_duration(text))
+        except SettingsError as error:
+            raise SettingsError(f"freshness {text!r}: write verify, immutable or a duration such as 30s") from error
+
+
+class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[mount]]`: a store's prefix attached at a path, with its options.
+
+    With `union`, `store` is empty and the members are read in order, first hit wins.
+    """
+
+    path: str
+    """`/` or `/bucket[/deeper…]`, without a slash at the end; compared exactly."""
+    store: str = ""
+    """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://…`, `az://container/…`, `file:///…`."""
+    endpoint: str = ""
+    credentials: str = ""
+    """By reference only: `env:PREFIX`, `file:PATH`, `profile:NAME`, `instance`, `anonymous`; empty: the usual environment."""
+    region: str = "us-east-1"
+    freshness: str = "30s"
+    write: WriteMode = WriteMode.NONE
+    residency: Residency = Residency.DISK
+    create_buckets: bool = False
+    anonymous: bool = False
+    serve_stale: bool = False
+    ttl: str = ""
+    """Pages not read for this long are let go; empty: only capacity decides."""
+    quota: str = ""
+    """At most this many bytes of pages in the cache; empty: no bound of its own."""
+    allow_private: bool = False
+    """Allow targets on link-local and metadata addresses, refused otherwise."""
+    max_connections: int = 64
+    bandwidth: str = ""
+    """Bytes per second drawn from the store at most, such as `100MB`; empty: no bound."""
+    timeout: str = "30s"
+    """Total time for one request to the store to begin to answer, retries included."""
+    union: tuple[MountSpec, ...] = ()
+    """Members of a union mount (their `path` is ignored)."""
+    write_target: int = 0
+    """Index into `union` of the member that takes writes."""
+
+    def identity(self) -> str:
+        """What must be equal for two mounts to read the same bytes; part of every page's identity.
+
+        Credentials are in it: pages are never shared between security domains.
+        """
+        if self.union:
+            return "union(" + ",".join(member.identity() for member in self.union) + ")"
+        return "\n".join((self.store, self.endpoint, self.region, self.credentials, self.residency))

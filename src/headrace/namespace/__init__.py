@@ -1,0 +1,1 @@
+"""The one tree over all stores: immutable mount tables, resolve, list, union."""

@@ -1,0 +1,1 @@
+"""The processes of one machine: supervisor, workers, and the channel between them."""

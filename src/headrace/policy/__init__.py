@@ -1,0 +1,1 @@
+"""Rules over paths and callers, decided without IO."""

@@ -1,0 +1,1 @@
+"""Everything that yields bytes: the Store contract, one file per kind of store, small wrappers."""

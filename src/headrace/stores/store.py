@@ -1,0 +1,62 @@
+"""The Store contract: everything that yields bytes is one. `contract.py` is its test suite."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
+from headrace.model.reading import Reading
+
+
+class Store(ABC):
+    """A flat, ordered map from keys to versioned objects.
+
+    Keys are arbitrary text of 1 to 1,024 UTF-8 bytes and are kept exactly: `a//b`, `dir/` and
+    `.` are keys like any other. A store that cannot keep one raises `InvalidKey`; it never
+    changes it. Every verb raises only `HeadraceError`s; `NotFound` means that the store said so,
+    anything that could not be learnt is `Unavailable`. All verbs may be called concurrently from
+    one event loop. No verb retries: that is `RetryStore`'s work.
+    """
+
+    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+        """The read, if it can be answered at once without waiting, else None. `ready` is set.
+
+        Raises `NotFound` or `InvalidRange` when that is known at once. Never does IO that can block.
+        """
+        return None
+
+    @abstractmethod
+    async def info(self, key: str) -> ObjectInfo:
+        """The object as it is now. Raises `NotFound`."""
+
+    @abstractmethod
+    async def read(
+        self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None
+    ) -> Reading:
+        """Bytes of one version; all of them when `byte_range` is None.
+
+        A range that ends behind the object is cut; one that starts at or behind its end raises
+        `InvalidRange` (so does any range of an empty object). With `version`, the bytes are of
+        that version or `VersionChanged` is raised, here or while iterating. The Reading's `info`
+        describes the version whose bytes follow, also when `version` is None.
+        """
+
+    @abstractmethod
+    async def list(
+        self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000
+    ) -> Listing:
+        """At most `limit` entries that begin with `prefix` (any text, not a path) and sort behind `after`.
+
+        Sorted by UTF-8 bytes. With `delimiter`, keys that have it behind the prefix are rolled
+        into a `CommonPrefix` that ends with it. `after` may be any text; when it is a
+        CommonPrefix of an earlier page, the keys below it are not listed again. Every key that
+        existed throughout is listed exactly once over the pages. Memory is bounded by `limit`.
+        """
+
+    async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
+        """The object's tags, sorted by name; none where the store knows no tags. Raises `NotFound`."""
+        await self.info(key)
+        return ()
+
+    async def close(self) -> None:
+        """Free connections and files. Readings still open may fail afterwards."""
