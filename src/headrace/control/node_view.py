@@ -1,0 +1,147 @@
+"""What the control plane sees of the node that serves: a narrow contract, implemented by `node/`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from headrace.control.state import NodeState
+from headrace.model.mounts import MountSpec
+from headrace.model.objects import Listing
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """Sums since a process started. Bytes and requests, never rates."""
+
+    requests: int = 0
+    hits: int = 0
+    misses: int = 0
+    partial: int = 0
+    stale: int = 0
+    bypass: int = 0
+    bytes_served: int = 0
+    bytes_from_cache: int = 0
+    """Of `bytes_served`, those that no store was asked for: the bytes saved at the stores."""
+    store_requests: int = 0
+    store_errors: int = 0
+    store_bytes: int = 0
+    fills: int = 0
+    fill_errors: int = 0
+    pages_dropped: int = 0
+    corrupt_pages: int = 0
+    tier_faults: int = 0
+    refused: int = 0
+    """Requests refused by authentication or policy."""
+    background_errors: int = 0
+    connections: int = 0
+    """Open now, not a sum."""
+
+    def plus(self, other: Counters) -> Counters:
+        return Counters(*(getattr(self, name) + getattr(other, name) for name in self.__struct_fields__))
+
+    @property
+    def hit_ratio(self) -> float:
+        """Share of answered reads that needed no store, 0 to 1; 0 before the first read."""
+        reads = self.hits + self.misses + self.partial + self.stale + self.bypass
+        return (self.hits + self.stale) / reads if reads else 0.0
+
+
+class WorkerStats(msgspec.Struct, frozen=True):
+    """One serving process."""
+
+    index: int
+    pid: int
+    alive: bool
+    restarts: int = 0
+    uptime_s: float = 0.0
+    rss_bytes: int = 0
+    counters: Counters = Counters()
+
+
+class TierStats(msgspec.Struct, frozen=True):
+    """One tier of the node. `note` says why and what to do when it is not healthy."""
+
+    name: str
+    capacity_bytes: int
+    used_bytes: int = 0
+    segments: int = 0
+    healthy: bool = True
+    note: str = ""
+
+
+class MountStats(msgspec.Struct, frozen=True):
+    """One mount as its callers and its store saw it. `error` is the last failure in words, empty when healthy."""
+
+    path: str
+    store: str
+    healthy: bool = True
+    error: str = ""
+    checked_s: float = 0.0
+    """Seconds since 1970 UTC when the store last answered or failed; 0: not asked yet."""
+    store_requests: int = 0
+    store_errors: int = 0
+    store_bytes: int = 0
+    store_seconds: float = 0.0
+    bytes_served: int = 0
+    requests: int = 0
+
+
+class SlowRead(msgspec.Struct, frozen=True):
+    """One of the slowest reads of late."""
+
+    path: str
+    seconds: float
+    bytes: int
+    served: str
+    at_s: float
+    """Seconds since 1970 UTC."""
+
+
+class NodeStats(msgspec.Struct, frozen=True):
+    """The node at one moment: summed counters and where they come from."""
+
+    epoch: int
+    uptime_s: float
+    counters: Counters = Counters()
+    workers: tuple[WorkerStats, ...] = ()
+    tiers: tuple[TierStats, ...] = ()
+    mounts: tuple[MountStats, ...] = ()
+    slowest: tuple[SlowRead, ...] = ()
+    data_url: str = ""
+    """Where S3 callers reach the node, such as `http://127.0.0.1:9400`."""
+
+
+class NodeView(Protocol):
+    """The node as the control plane drives it. Every verb raises only `HeadraceError`s."""
+
+    async def push_state(self, state: NodeState) -> None:
+        """Bring `state` into force on every worker; returns when each has acknowledged it.
+
+        A worker that is starting gets it before it serves. Raises `Unavailable` when a live worker does not answer.
+        """
+
+    async def stats(self) -> NodeStats:
+        """The node now; never waits for a worker that does not answer."""
+
+    def ready(self) -> bool:
+        """Whether at least one worker serves the current state."""
+
+    async def list_page(self, path: str, *, after: str, limit: int) -> Listing:
+        """At most `limit` objects at or below namespace path `path`, recursively, sorted, behind `after`.
+
+        The entries' keys are whole namespace paths (`/bucket/key`), and so are both `after`s. A path that names
+        one object yields that object.
+        """
+
+    async def load(self, path: str) -> int:
+        """Bring all pages of the object at `path` into the cache; the object's length in bytes. Raises `NotFound`."""
+
+    async def free(self, path: str, *, prefix: bool) -> int:
+        """Drop the pages of the object at `path`, or of all below it; bytes freed. Pinned ones go too."""
+
+    async def pin(self, path: str, on: bool) -> None:
+        """Keep the pages at and below `path` from eviction, or allow it again."""
+
+    async def try_mount(self, spec: MountSpec) -> None:
+        """List and read a little through `spec`; raises a `HeadraceError` that says in words what is wrong."""

@@ -1,0 +1,35 @@
+"""What every process of a node must know, as one frozen value with an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from headrace.model.mounts import MountSpec
+from headrace.policy.rules import Rule
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """An access key and its secret in the clear. Printing it never shows the secret."""
+
+    id: str
+    secret: str
+
+    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
+        yield "id", self.id
+        yield "secret", "***"
+
+    def __repr__(self) -> str:
+        return f"KeyRecord(id={self.id!r}, secret='***')"
+
+
+class NodeState(msgspec.Struct, frozen=True):
+    """Mounts, keys, rules and pins in force. A higher `epoch` replaces a lower one as a whole."""
+
+    epoch: int
+    mounts: tuple[MountSpec, ...] = ()
+    keys: tuple[KeyRecord, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    pins: tuple[str, ...] = ()
+    """Namespace paths whose pages are not evicted; each covers itself and all below it."""
