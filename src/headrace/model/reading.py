@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from enum import StrEnum
@@ -23,15 +24,19 @@ class Served(StrEnum):
 
 
 class FileSlice:
-    """A run of bytes in an open file of immutable content; `owner` keeps `fd` open while held."""
+    """A run of bytes in an open file of immutable content; `owner` keeps `fd` open while held.
 
-    __slots__ = ("fd", "length", "offset", "owner")
+    `until` is the monotonic second at which the right to read it ends: who keeps the slice asks again then.
+    """
 
-    def __init__(self, fd: int, offset: int, length: int, owner: object) -> None:
+    __slots__ = ("fd", "length", "offset", "owner", "until")
+
+    def __init__(self, fd: int, offset: int, length: int, owner: object, *, until: float = math.inf) -> None:
         self.fd = fd
         self.offset = offset
         self.length = length
         self.owner = owner
+        self.until = until
 
 
 Piece = bytes | bytearray | memoryview | FileSlice
