@@ -1,0 +1,1 @@
+"""Headrace: one namespace and a page cache between your stores and your compute."""

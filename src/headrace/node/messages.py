@@ -1,0 +1,146 @@
+"""What supervisor and workers say to each other over the channel."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.cache.settings import CacheSettings
+from headrace.control.node_view import Counters, MountStats, SlowRead, TierStats
+from headrace.control.state import NodeState
+from headrace.gateways.settings import GatewaySettings
+from headrace.model.mounts import MountSpec
+from headrace.model.objects import Listing
+
+
+class Boot(msgspec.Struct, frozen=True, tag=True):
+    """The first message to a worker: all that it is made of."""
+
+    index: int
+    home: str
+    cache: CacheSettings
+    gateway: GatewaySettings
+    state: NodeState
+    memory_fd: int = -1
+    """The memory tier's descriptor, inherited; -1: there is none."""
+    handoff: bool = True
+
+
+class Apply(msgspec.Struct, frozen=True, tag=True):
+    """Bring a state into force; answered when it is."""
+
+    state: NodeState
+
+
+class AskStats(msgspec.Struct, frozen=True, tag=True):
+    """Answered with `WorkerReport`."""
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Bring an object's pages into the cache; answered with `Amount`."""
+
+    path: str
+
+
+class Free(msgspec.Struct, frozen=True, tag=True):
+    """Drop pages; answered with `Amount`."""
+
+    path: str
+    prefix: bool
+
+
+class Pin(msgspec.Struct, frozen=True, tag=True):
+    """Keep pages from eviction, or allow it again; answered with `Done`."""
+
+    path: str
+    on: bool
+
+
+class ListPage(msgspec.Struct, frozen=True, tag=True):
+    """Answered with `Listed`: whole namespace paths."""
+
+    path: str
+    after: str
+    limit: int
+
+
+class TryMount(msgspec.Struct, frozen=True, tag=True):
+    """List and read a little through a mount that is not in force; answered with `Done`."""
+
+    spec: MountSpec
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """Refuse new requests, finish the running ones, then exit; answered with `Done` before the exit."""
+
+    deadline_s: float
+
+
+Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | Drain
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """It is so."""
+
+
+class Amount(msgspec.Struct, frozen=True, tag=True):
+    """Bytes that the operation was about."""
+
+    bytes: int
+
+
+class Listed(msgspec.Struct, frozen=True, tag=True):
+    """A page of a listing."""
+
+    listing: Listing
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The operation raised `kind`, a class of the error tree."""
+
+    kind: str
+    message: str
+    path: str = ""
+
+
+class WorkerReport(msgspec.Struct, frozen=True, tag=True):
+    """One worker's counters since it started."""
+
+    epoch: int
+    counters: Counters
+    mounts: tuple[MountStats, ...] = ()
+    tiers: tuple[TierStats, ...] = ()
+    slowest: tuple[SlowRead, ...] = ()
+    rss_bytes: int = 0
+
+
+Reply = Done | Amount | Listed | Failed | WorkerReport
+
+
+class Audit(msgspec.Struct, frozen=True, tag=True):
+    """A refused request, for the audit log. Bounded in length; carries no secret."""
+
+    reason: str
+    caller: str
+    method: str
+    path: str
+    peer: str
+
+
+class Notice(msgspec.Struct, frozen=True, tag=True):
+    """Something that an operator should know: a tier failed, a loop survived an error."""
+
+    what: str
+    error: str
+    remedy: str = ""
+
+
+Event = Audit | Notice
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """One line on the channel. A request and its reply carry the same `id`; events carry 0."""
+
+    id: int
+    request: Request | None = None
+    reply: Reply | None = None
+    event: Event | None = None

@@ -1,0 +1,145 @@
+"""`headrace.toml`: every room's own settings composed into one frozen value, read once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headrace.cache.settings import CacheSettings
+from headrace.control.settings import ControlSettings, KeySpec
+from headrace.gateways.settings import GatewaySettings
+from headrace.model.errors import SettingsError
+from headrace.model.mounts import MountSpec
+from headrace.policy.rules import Rule
+
+CONFIG_NAME = "headrace.toml"
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[server]`: where Headrace listens and keeps its state."""
+
+    data_listen: str = "127.0.0.1:9400"
+    """Address of the data port (S3), `host:port`."""
+    control_listen: str = "127.0.0.1:9401"
+    """Address of the control port (status page, REST, metrics)."""
+    processes: int = 0
+    """Serving processes; 0: one per core."""
+    home: str = ""
+    """Directory of all state; empty: `$HEADRACE_HOME`, else the XDG data directory."""
+    drain: str = "30s"
+    """How long running requests may take to finish at a stop."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of `headrace.toml`."""
+
+    server: ServerSettings = ServerSettings()
+    cache: CacheSettings = CacheSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    key: tuple[KeySpec, ...] = ()
+    mount: tuple[MountSpec, ...] = ()
+    rule: tuple[Rule, ...] = ()
+    source: str = ""
+    """The file that was read; set by `load_settings`, never written in the file."""
+
+    @property
+    def home(self) -> Path:
+        """The directory of all state."""
+        return Path(self.server.home)
+
+    def control(self) -> ControlSettings:
+        """The part that the control plane is made of."""
+        return ControlSettings(home=self.home, mounts=self.mount, keys=self.key, rules=self.rule)
+
+
+def find_config(explicit: str | None, environ: Mapping[str, str]) -> Path | None:
+    """`--config`, else `$HEADRACE_CONFIG`, else the working directory's file, else None.
+
+    Raises `SettingsError` when a file that was named does not exist.
+    """
+    named = explicit or environ.get("HEADRACE_CONFIG")
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            origin = "--config" if explicit else "$HEADRACE_CONFIG"
+            raise SettingsError(f"{origin} names {path}, which is not a file", path=str(path))
+        return path
+    here = Path(CONFIG_NAME)
+    return here if here.is_file() else None
+
+
+def load_settings(config: str | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the file that `find_config` finds, or the defaults. Raises `SettingsError`."""
+    environ = os.environ if environ is None else environ
+    path = find_config(config, environ)
+    if path is None:
+        return _with_home(Settings(), "", environ)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}", path=str(path)) from error
+    if "source" in raw:
+        raise SettingsError(f"{path}: unknown key `source`", path=str(path))
+    return _with_home(parse_settings(raw, str(path)), str(path.resolve()), environ)
+
+
+def parse_settings(raw: Mapping[str, Any], where: str) -> Settings:
+    """A parsed TOML document as settings. Raises `SettingsError` that names the key and the nearest known one."""
+    try:
+        return msgspec.convert(raw, Settings, strict=True)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {_explain(str(error))}", path=where) from error
+
+
+def _explain(message: str) -> str:
+    unknown = re.search(r"unknown field `(.+?)`(?: - at `\$(.*)`)?", message)
+    if unknown is None:
+        return message.replace(" - at `$", " - at `")
+    name, where = unknown.group(1), (unknown.group(2) or "")
+    table = re.sub(r"\[[^\]]*\]", "", where).strip(".")
+    known = _known_keys(table)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean `{near[0]}`?" if near else f"; known keys: {', '.join(known)}"
+    return f"unknown key `{name}`" + (f" in [{table}]" if table else "") + hint
+
+
+def _known_keys(table: str) -> list[str]:
+    kind: Any = Settings
+    for part in filter(None, table.split(".")):
+        field = next((f for f in msgspec.structs.fields(kind) if f.name == part), None)
+        if field is None:
+            return []
+        kind = _struct_in(field.type)
+        if kind is None:
+            return []
+    return [f.encode_name for f in msgspec.structs.fields(kind) if f.name != "source"]
+
+
+def _struct_in(kind: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    for inner in getattr(kind, "__args__", ()):
+        found = _struct_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _with_home(settings: Settings, source: str, environ: Mapping[str, str]) -> Settings:
+    named = settings.server.home or environ.get("HEADRACE_HOME", "")
+    if not named:
+        data = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".local" / "share")
+        named = str(Path(data) / "headrace")
+    home = Path(named).expanduser()
+    if not home.is_absolute():
+        base = Path(source).parent if source and settings.server.home else Path.cwd()
+        home = base / home
+    server = msgspec.structs.replace(settings.server, home=str(home))
+    return msgspec.structs.replace(settings, server=server, source=source)
