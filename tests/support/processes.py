@@ -158,7 +158,7 @@ def _socket_inodes(pid: int) -> set[str]:
     names = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            names.add(os.readlink(descriptor))
+            names.add(str(descriptor.readlink()))
         except OSError:
             continue
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import http.client
@@ -19,7 +20,6 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-
 from support.processes import Child, free_port, require, wait_until
 
 ACCESS_KEY = "testkey"
@@ -39,20 +39,8 @@ class S3Server:
     secret_key: str = SECRET_KEY
 
     def client(self) -> Any:
-        config = Config(
-            s3={"addressing_style": "path"},
-            retries={"mode": "standard", "total_max_attempts": 3},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name="us-east-1",
-            config=config,
-        )
+        """A boto3 client, shared by threads."""
+        return _s3_client(self.endpoint, self.access_key, self.secret_key)
 
     def make_bucket(self, bucket: str) -> None:
         self.client().create_bucket(Bucket=bucket)
@@ -62,6 +50,19 @@ class S3Server:
 
     def delete(self, bucket: str, key: str) -> None:
         self.client().delete_object(Bucket=bucket, Key=key)
+
+
+@functools.lru_cache
+def _s3_client(endpoint: str, access_key: str, secret_key: str) -> Any:
+    config = Config(
+        s3={"addressing_style": "path"},
+        retries={"mode": "standard", "total_max_attempts": 3},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        max_pool_connections=32,
+    )
+    keys = {"aws_access_key_id": access_key, "aws_secret_access_key": secret_key}
+    return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=config, **keys)
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,9 @@ def seaweedfs(folder: Path) -> Iterator[S3Server]:
     command += [f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={s3}"]
     command += [f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=256", "-volume.max=400"]
     command += ["-master.telemetry=false", f"-s3.port.iceberg={iceberg}", f"-s3.port.lance={lance}"]
-    child = Child(command, folder / "weed.log")
+    # One volume for each bucket instead of seven: tests make many buckets.
+    growth = {f"WEED_MASTER_VOLUME_GROWTH_COPY_{copies}": "1" for copies in (1, 2, 3, "OTHER")}
+    child = Child(command, folder / "weed.log", environ=growth)
     try:
         child.wait_listening(s3)
         server = S3Server(f"http://127.0.0.1:{s3}", child)

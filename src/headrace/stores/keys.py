@@ -10,12 +10,19 @@ MAX_KEY_BYTES = 1024
 
 def check_key(key: str) -> None:
     """Raises `InvalidKey` unless the key is text of 1 to 1,024 UTF-8 bytes."""
-    try:
-        length = len(key.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidKey(f"key {key!r} is not valid Unicode text: give it as UTF-8", path=key) from error
+    check_text(key)
+    length = len(key.encode())
     if not 1 <= length <= MAX_KEY_BYTES:
         raise InvalidKey(f"a key of {length} bytes: keys have 1 to {MAX_KEY_BYTES} bytes", path=key)
+
+
+def check_text(*texts: str) -> None:
+    """Raises `InvalidKey` unless all can be written as UTF-8: the prefix, delimiter and start of a listing."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidKey(f"{text!r} is not valid Unicode text: give it as UTF-8", path=text) from error
 
 
 def cut_range(byte_range: ByteRange | None, size: int, key: str) -> ByteRange:

@@ -13,7 +13,7 @@ import msgspec
 from headrace.model.errors import NotFound, VersionChanged
 from headrace.model.objects import ByteRange, CommonPrefix, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
-from headrace.stores.keys import behind_prefix, check_key, cut_range, rolled_up
+from headrace.stores.keys import behind_prefix, check_key, check_text, cut_range, rolled_up
 from headrace.stores.store import Store
 
 _PIECE_BYTES = 256 * 1024
@@ -122,6 +122,7 @@ class MemoryStore(Store):
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         self.calls["list"] += 1
+        check_text(prefix, delimiter, after)
         entries: list[Entry] = []
         position = max(bisect.bisect_left(self._sorted, prefix.encode()), bisect.bisect_right(self._sorted, after.encode()))
         while position < len(self._sorted):

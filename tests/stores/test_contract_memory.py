@@ -1,0 +1,21 @@
+from headrace.stores.contract import StoreContract
+from headrace.stores.memory import MemoryStore
+from headrace.stores.store import Store
+
+
+class TestMemoryStore(StoreContract):
+    async def make_store(self) -> Store:
+        self.memory = MemoryStore()
+        return self.memory
+
+    async def put_behind(self, key: str, data: bytes) -> None:
+        self.memory.put(key, data, content_type="text/plain")
+
+    async def delete_behind(self, key: str) -> None:
+        self.memory.delete(key)
+
+
+class TestVersionedMemoryStore(TestMemoryStore):
+    async def make_store(self) -> Store:
+        self.memory = MemoryStore(versioned=True)
+        return self.memory
