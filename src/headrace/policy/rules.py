@@ -29,7 +29,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def covers_path(self, path: str) -> bool:
         if self.path.endswith("*"):
             return path.startswith(self.path[:-1])
-        return self.path == "/" or path == self.path or path.startswith(self.path.rstrip("/") + "/")
+        return self.path in ("/", path) or path.startswith(self.path.rstrip("/") + "/")
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Policy(msgspec.Struct, frozen=True):
         authenticated caller may do everything. 4. Else one of them must cover the path.
         """
         if caller.anonymous:
-            if any(r.effect == "deny" and "*" in r.callers and r.covers_path(path) for r in self.rules):
+            if any(r.effect == "deny" and action in r.actions and "*" in r.callers and r.covers_path(path) for r in self.rules):
                 return Decision(False, "denied by rule")
             if anonymous_mount and action in (Action.READ, Action.LIST):
                 return Decision(True, "anonymous mount")
@@ -90,5 +90,6 @@ class Policy(msgspec.Struct, frozen=True):
         return any(
             rule.path.rstrip("*").startswith(path) or rule.covers_path(path)
             for rule in self.rules
+            if action in rule.actions
             if "*" in rule.callers or caller.key_id in rule.callers
         )
