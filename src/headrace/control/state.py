@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -16,9 +16,8 @@ class KeyRecord(msgspec.Struct, frozen=True):
     id: str
     secret: str
 
-    def __rich_repr__(self) -> Iterator[tuple[str, str]]:
-        yield "id", self.id
-        yield "secret", "***"
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("id", self.id), ("secret", "***")]
 
     def __repr__(self) -> str:
         return f"KeyRecord(id={self.id!r}, secret='***')"

@@ -1,0 +1,62 @@
+"""Changes on a node that runs: checked, tried, written down, then brought into force everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace.control.node_view import NodeView
+from headrace.control.plane import ControlPlane
+from headrace.model.errors import Unavailable
+from headrace.model.mounts import MountSpec
+
+
+class Operations:
+    """One change at a time, in the order in which they came."""
+
+    def __init__(self, control: ControlPlane, node: NodeView) -> None:
+        self._control = control
+        self._node = node
+        self._one_at_a_time = asyncio.Lock()
+
+    async def add_mount(self, spec: MountSpec, *, actor: str) -> None:
+        """Check, try (list and read), write, push. When it returns every worker serves the mount."""
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._control.check_new, spec)
+            await self._node.try_mount(spec)
+            await asyncio.to_thread(self._control.add_mount, spec, actor=actor)
+            await self._push()
+
+    async def replace_mount(self, spec: MountSpec, *, expected: MountSpec, actor: str) -> None:
+        """As `add_mount`, for one that is there."""
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._control.check_replacement, spec)
+            await self._node.try_mount(spec)
+            await asyncio.to_thread(self._control.replace_mount, spec, expected=expected, actor=actor)
+            await self._push()
+
+    async def remove_mount(self, path: str, *, actor: str) -> None:
+        """Take a mount away. Reads that run go on to their end."""
+        async with self._one_at_a_time:
+            await asyncio.to_thread(self._control.remove_mount, path, actor=actor)
+            await self._push()
+
+    async def pin(self, path: str, on: bool, *, actor: str) -> bool:
+        """Whether anything changed."""
+        async with self._one_at_a_time:
+            changed = await asyncio.to_thread(self._control.set_pin, path, on, actor=actor)
+            await self._node.pin(path, on)
+            await self._push()
+            return changed
+
+    async def free(self, path: str, *, prefix: bool, actor: str) -> int:
+        """Bytes freed."""
+        freed = await self._node.free(path, prefix=prefix)
+        await asyncio.to_thread(self._control.ledger.audit.add, "free", actor=actor, target=path)
+        return freed
+
+    async def _push(self) -> None:
+        state = await asyncio.to_thread(self._control.state)
+        try:
+            await self._node.push_state(state)
+        except Unavailable as error:
+            raise Unavailable(f"the change is written down, but not every worker has it yet: {error}") from error

@@ -1,0 +1,99 @@
+"""Jobs and how far they are, so that a killed process goes on where it was."""
+
+from __future__ import annotations
+
+import secrets
+
+import msgspec
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.engine import RowMapping
+
+from headrace.ledger import schema
+from headrace.ledger.database import Database
+from headrace.ledger.records import JobProgress, JobRecord, JobState
+from headrace.model.clock import Clock
+
+KEPT_JOBS = 1000
+"""Jobs that are over are forgotten beyond this many, the oldest first."""
+
+
+class JobTable:
+    """One row a job."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def add(self, kind: str, target: str) -> JobRecord:
+        now = self._clock.time()
+        record = JobRecord(secrets.token_hex(4), kind, target, JobState.QUEUED, JobProgress(), "", now, now)
+        with self._database.write() as connection:
+            connection.execute(
+                insert(schema.jobs).values(
+                    id=record.id,
+                    kind=kind,
+                    target=target,
+                    state=record.state.value,
+                    progress=msgspec.json.encode(record.progress).decode(),
+                    error="",
+                    created_s=now,
+                    updated_s=now,
+                )
+            )
+            over = [state.value for state in JobState if state.over]
+            old = (
+                select(schema.jobs.c.id)
+                .where(schema.jobs.c.state.in_(over))
+                .order_by(schema.jobs.c.created_s.desc())
+                .offset(KEPT_JOBS)
+                .limit(KEPT_JOBS)
+            )
+            doomed = connection.execute(old).scalars().all()
+            if doomed:
+                connection.execute(delete(schema.jobs).where(schema.jobs.c.id.in_(doomed)))
+        return record
+
+    def update(self, job_id: str, state: JobState, progress: JobProgress, error: str = "") -> None:
+        """Write how far the job is."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(schema.jobs)
+                .where(schema.jobs.c.id == job_id)
+                .values(
+                    state=state.value,
+                    progress=msgspec.json.encode(progress).decode(),
+                    error=error,
+                    updated_s=self._clock.time(),
+                )
+            )
+
+    def get(self, job_id: str) -> JobRecord | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).mappings().first()
+        return None if row is None else _record(row)
+
+    def recent(self, limit: int = 100) -> tuple[JobRecord, ...]:
+        """The newest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(schema.jobs).order_by(schema.jobs.c.created_s.desc()).limit(limit)).mappings().all()
+        return tuple(_record(row) for row in rows)
+
+    def unfinished(self) -> tuple[JobRecord, ...]:
+        """Jobs to go on with, the oldest first."""
+        states = [state.value for state in JobState if not state.over]
+        query = select(schema.jobs).where(schema.jobs.c.state.in_(states)).order_by(schema.jobs.c.created_s)
+        with self._database.read() as connection:
+            return tuple(_record(row) for row in connection.execute(query).mappings().all())
+
+
+def _record(row: RowMapping) -> JobRecord:
+    return JobRecord(
+        id=row["id"],
+        kind=row["kind"],
+        target=row["target"],
+        state=JobState(row["state"]),
+        progress=msgspec.json.decode(row["progress"], type=JobProgress),
+        error=row["error"],
+        created_s=row["created_s"],
+        updated_s=row["updated_s"],
+    )
