@@ -1,0 +1,49 @@
+"""The directory of all state: what lies where, and that only one node uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from headrace.model.errors import SettingsError
+
+
+class Home:
+    """Paths below `$HEADRACE_HOME`, made on demand and readable by their owner alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.run = path / "run"
+        self.logs = path / "logs"
+        self.handoff_socket = self.run / "handoff.sock"
+        self._lock_fd = -1
+
+    def prepare(self) -> None:
+        """Make the directories. Raises `SettingsError` when that is not possible."""
+        try:
+            for directory in (self.path, self.run, self.logs):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot make {error.filename}: {error.strerror}; set [server] home or $HEADRACE_HOME to a directory you may write"
+            ) from error
+
+    def lock(self) -> None:
+        """Claim the directory until this process ends. Raises `SettingsError` when another node has it."""
+        path = self.run / "node.lock"
+        self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._lock_fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise SettingsError(
+                f"another node (process {holder}) uses {self.path}: stop it, or give this one a home of its own", path=str(self.path)
+            ) from error
+        os.ftruncate(self._lock_fd, 0)
+        os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
+
+    def unlock(self) -> None:
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1

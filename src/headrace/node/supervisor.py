@@ -1,0 +1,155 @@
+"""`headrace up`: starts the workers, serves the control port, and keeps all of it running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from headrace.model.clock import SystemClock
+from headrace.model.errors import HeadraceError
+from headrace.model.units import parse_duration
+from headrace.node.child import Child
+from headrace.node.home import Home
+from headrace.node.listen import listen_many, listen_unix, show_address
+from headrace.node.logs import log_to
+from headrace.node.memory import create_memory_tier
+from headrace.node.messages import Audit, Boot, Drain, Event, Notice
+from headrace.node.view import WorkersView
+from headrace.settings import Settings
+
+if TYPE_CHECKING:
+    from headrace.control.plane import ControlPlane
+
+_log = logging.getLogger("headrace.supervisor")
+
+_MAX_AUDIT_WAITING = 1000
+
+Announce = Callable[[str, str, str], None]
+"""Called once when the node serves: data URL, control URL, admin token."""
+
+
+class Supervisor:
+    """The parent process of a node. It serves no data itself."""
+
+    def __init__(self, settings: Settings, *, announce: Announce) -> None:
+        self._settings = settings
+        self._announce = announce
+        self._home = Home(settings.home)
+        self._stop = asyncio.Event()
+        self._known = asyncio.Event()
+        self._audit: asyncio.Queue[Audit] = asyncio.Queue(_MAX_AUDIT_WAITING)
+        self._view: WorkersView
+        self._memory_fd = -1
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises `SettingsError` when it cannot start."""
+        server = self._settings.server
+        drain_s = parse_duration(server.drain)
+        with contextlib.ExitStack() as stack:
+            self._home.prepare()
+            self._home.lock()
+            stack.callback(self._home.unlock)
+            log_to(self._home.logs / "headrace.log")
+            data = [stack.enter_context(sock) for sock in listen_many(server.data_listen, server.processes or os.cpu_count() or 1)]
+            control = stack.enter_context(listen_many(server.control_listen, 1)[0])
+            handoff = stack.enter_context(listen_unix(self._home.handoff_socket))
+            stack.callback(self._home.handoff_socket.unlink, missing_ok=True)
+            self._memory_fd = create_memory_tier(self._settings.cache, stack)
+            for sig in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(sig, self._stop.set)
+            workers = [self._worker(index, sock, handoff) for index, sock in enumerate(data)]
+            keeper = Child("headrace.node.keeper", boot=self._boot(0), fds=(), on_event=self._hear)
+            self._view = WorkersView(workers, data_url=f"http://{show_address(data[0])}")
+            running = [asyncio.create_task(child.run()) for child in (*workers, keeper)]
+            try:
+                await self._control(workers, control)
+            finally:
+                await asyncio.gather(*(child.stop(Drain(drain_s), timeout_s=drain_s + 5) for child in (*workers, keeper)))
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+
+    def _worker(self, index: int, sock: socket.socket, handoff: socket.socket) -> Child:
+        fds = (sock.fileno(), handoff.fileno(), self._memory_fd)
+        return Child("headrace.node.worker", boot=self._boot(index), fds=fds, on_event=self._hear)
+
+    def _boot(self, index: int) -> Callable[[], asyncio.Future[Boot]]:
+        async def boot() -> Boot:
+            await self._known.wait()
+            cache, gateway = self._settings.cache, self._settings.gateway
+            return Boot(index, str(self._home.path), cache, gateway, self._view.state, self._memory_fd)
+
+        return lambda: asyncio.ensure_future(boot())
+
+    async def _control(self, workers: list[Child], sock: socket.socket) -> None:
+        # The workers are starting meanwhile: what is heavy to import here is imported now.
+        from headrace.control.plane import ControlPlane  # noqa: PLC0415
+        from headrace.ledger.ledger import Ledger  # noqa: PLC0415
+
+        clock = SystemClock()
+        ledger = Ledger(self._home.path, clock)
+        try:
+            plane = ControlPlane(ledger, self._settings.control(), clock)
+            self._view.state = plane.state()
+            self._known.set()
+            await self._serve(plane, workers, sock)
+        finally:
+            ledger.close()
+
+    async def _serve(self, plane: ControlPlane, workers: list[Child], sock: socket.socket) -> None:
+        import uvicorn  # noqa: PLC0415
+
+        from headrace.console.app import build_app  # noqa: PLC0415
+
+        app = build_app(plane, self._view)
+        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=3)
+        server = uvicorn.Server(config)
+        # Signals are the supervisor's: the data port drains first.
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        auditing = asyncio.create_task(self._write_audit(plane))
+        ready = asyncio.create_task(_all_ready(workers))
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait((ready, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            self._announce(self._view.data_url, f"http://{show_address(sock)}", plane.admin_token())
+            await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        for task in (ready, auditing):
+            task.cancel()
+        server.should_exit = True
+        await serving
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Audit):
+            if not self._audit.full():
+                self._audit.put_nowait(event)
+        elif isinstance(event, Notice):
+            _log.warning("%s: %s%s", event.what, event.error, f" ({event.remedy})" if event.remedy else "")
+
+    async def _write_audit(self, plane: ControlPlane) -> None:
+        while True:
+            event = await self._audit.get()
+            try:
+                detail = f"{event.reason}; {event.method} from {event.peer}"
+                await asyncio.to_thread(plane.ledger.audit.add, "access.refused", actor=event.caller, target=event.path, detail=detail)
+            except HeadraceError as error:
+                _log.error("the audit log cannot be written: %s", error)
+
+
+async def _all_ready(workers: list[Child]) -> None:
+    await asyncio.gather(*(worker.ready.wait() for worker in workers))
+
+
+def run(settings: Settings, *, announce: Announce) -> None:
+    """Serve until told to stop. Raises `SettingsError` when that cannot begin."""
+
+    async def main() -> None:
+        await Supervisor(settings, announce=announce).run()
+
+    asyncio.run(main())

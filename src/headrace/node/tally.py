@@ -1,0 +1,135 @@
+"""Counts what happens in one worker: the listener behind every event of its data path."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace.control.node_view import Counters, MountStats
+from headrace.model.events import (
+    AccessRefused,
+    BackgroundError,
+    FillEnded,
+    PagesDropped,
+    ReadServed,
+    StoreCall,
+    TierFault,
+)
+from headrace.node.messages import Audit, Event, Notice
+
+_MAX_TEXT = 512
+_EXPECTED = frozenset({"", "NotFound", "InvalidRange", "VersionChanged", "InvalidKey"})
+
+
+@dataclass(slots=True)
+class _MountTally:
+    store_requests: int = 0
+    store_errors: int = 0
+    store_bytes: int = 0
+    store_seconds: float = 0.0
+    requests: int = 0
+    bytes_served: int = 0
+    error: str = ""
+    checked_s: float = 0.0
+
+
+class Tally:
+    """`emit` is handed to every room. Never raises, never blocks; forwards what people must see to `tell`."""
+
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self._mounts: dict[str, _MountTally] = {}
+        self.fills = 0
+        self.fill_errors = 0
+        self.pages_dropped = 0
+        self.corrupt_pages = 0
+        self.tier_faults = 0
+        self.refused = 0
+        self.background_errors = 0
+
+    def emit(self, event: object) -> None:
+        if isinstance(event, StoreCall):
+            self._store_call(event)
+        elif isinstance(event, ReadServed):
+            row = self._row(event.mount)
+            row.requests += 1
+            row.bytes_served += event.bytes
+        elif isinstance(event, FillEnded):
+            self.fills += 1
+            self.fill_errors += bool(event.error)
+        elif isinstance(event, PagesDropped):
+            self.pages_dropped += event.pages
+            if event.reason == "corrupt":
+                self.corrupt_pages += event.pages
+        else:
+            self._rare(event)
+
+    def _rare(self, event: object) -> None:
+        if isinstance(event, AccessRefused):
+            self.refused += 1
+            self._tell(Audit(_cut(event.reason), _cut(event.caller), _cut(event.method), _cut(event.path), _cut(event.peer)))
+        elif isinstance(event, TierFault):
+            self.tier_faults += 1
+            self._tell(Notice(f"tier {event.tier}, {event.operation}", _cut(event.error), _cut(event.remedy)))
+        elif isinstance(event, BackgroundError):
+            self.background_errors += 1
+            self._tell(Notice(f"background loop {event.loop}", _cut(event.error)))
+
+    def forget(self, paths: frozenset[str]) -> None:
+        """Drop the rows of mounts that are not in `paths`."""
+        self._mounts = {path: row for path, row in self._mounts.items() if path in paths}
+
+    def mounts(self) -> tuple[MountStats, ...]:
+        return tuple(
+            MountStats(
+                path=path,
+                store="",
+                healthy=not row.error,
+                error=row.error,
+                checked_s=row.checked_s,
+                store_requests=row.store_requests,
+                store_errors=row.store_errors,
+                store_bytes=row.store_bytes,
+                store_seconds=row.store_seconds,
+                bytes_served=row.bytes_served,
+                requests=row.requests,
+            )
+            for path, row in self._mounts.items()
+        )
+
+    def counters(self) -> Counters:
+        """What is counted here; the gateway's own counters are added by the worker."""
+        rows = self._mounts.values()
+        return Counters(
+            store_requests=sum(row.store_requests for row in rows),
+            store_errors=sum(row.store_errors for row in rows),
+            store_bytes=sum(row.store_bytes for row in rows),
+            fills=self.fills,
+            fill_errors=self.fill_errors,
+            pages_dropped=self.pages_dropped,
+            corrupt_pages=self.corrupt_pages,
+            tier_faults=self.tier_faults,
+            refused=self.refused,
+            background_errors=self.background_errors,
+        )
+
+    def _row(self, mount: str) -> _MountTally:
+        row = self._mounts.get(mount)
+        if row is None:
+            row = self._mounts[mount] = _MountTally()
+        return row
+
+    def _store_call(self, event: StoreCall) -> None:
+        row = self._row(event.mount)
+        row.store_requests += 1
+        row.store_bytes += event.bytes
+        row.store_seconds += event.seconds
+        row.checked_s = time.time()
+        failed = event.error not in _EXPECTED
+        row.store_errors += failed
+        row.error = f"{event.verb}: {event.error}" if failed else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"

@@ -1,0 +1,167 @@
+"""`NodeView` over the supervisor's workers: what the control plane drives the node through."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Iterable, Sequence
+
+from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, TierStats, WorkerStats
+from headrace.control.state import NodeState
+from headrace.model.errors import HeadraceError, Unavailable
+from headrace.model.mounts import MountSpec
+from headrace.model.objects import Listing
+from headrace.node.child import Child
+from headrace.node.messages import (
+    Amount,
+    Apply,
+    AskStats,
+    Free,
+    Listed,
+    ListPage,
+    Load,
+    Pin,
+    Reply,
+    Request,
+    TryMount,
+    WorkerReport,
+)
+
+_APPLY_TIMEOUT_S = 30.0
+_STATS_TIMEOUT_S = 1.0
+_SLOWEST_SHOWN = 20
+
+
+class WorkersView:
+    """The workers as one node. A worker that does not answer is shown as not alive, and never waited for."""
+
+    def __init__(self, workers: Sequence[Child], *, data_url: str) -> None:
+        self.state = NodeState(0)
+        self._workers = tuple(workers)
+        self._data_url = data_url
+        self._started_s = time.monotonic()
+        self._turn = itertools.cycle(range(len(self._workers)))
+
+    async def push_state(self, state: NodeState) -> None:
+        self.state = state
+        alive = [worker for worker in self._workers if worker.alive]
+        results = await asyncio.gather(
+            *(worker.ask(Apply(state), timeout_s=_APPLY_TIMEOUT_S) for worker in alive), return_exceptions=True
+        )
+        for worker, result in zip(alive, results, strict=True):
+            # A worker that died meanwhile begins anew with this state.
+            if isinstance(result, BaseException) and worker.alive:
+                raise result
+
+    async def stats(self) -> NodeStats:
+        reports = await asyncio.gather(*(self._report(worker) for worker in self._workers))
+        found = [report for report in reports if report is not None]
+        return NodeStats(
+            epoch=self.state.epoch,
+            uptime_s=time.monotonic() - self._started_s,
+            counters=sum_counters(report.counters for report in found),
+            workers=tuple(
+                _worker_stats(index, worker, report)
+                for index, (worker, report) in enumerate(zip(self._workers, reports, strict=True))
+            ),
+            tiers=found[0].tiers if found else (),
+            mounts=merge_mounts(itertools.chain.from_iterable(report.mounts for report in found), self.state.mounts),
+            slowest=slowest(itertools.chain.from_iterable(report.slowest for report in found)),
+            data_url=self._data_url,
+        )
+
+    def ready(self) -> bool:
+        return any(worker.alive for worker in self._workers)
+
+    async def list_page(self, path: str, *, after: str, limit: int) -> Listing:
+        reply = await self._ask_one(ListPage(path, after, limit))
+        return reply.listing if isinstance(reply, Listed) else Listing(())
+
+    async def load(self, path: str) -> int:
+        return _amount(await self._ask_one(Load(path)))
+
+    async def free(self, path: str, *, prefix: bool) -> int:
+        return _amount(await self._ask_one(Free(path, prefix)))
+
+    async def pin(self, path: str, on: bool) -> None:
+        await self._ask_one(Pin(path, on))
+
+    async def try_mount(self, spec: MountSpec) -> None:
+        await self._ask_one(TryMount(spec))
+
+    async def _ask_one(self, request: Request) -> Reply:
+        for _ in self._workers:
+            worker = self._workers[next(self._turn)]
+            if worker.alive:
+                return await worker.ask(request)
+        raise Unavailable("no serving process is running at the moment: try again in a second")
+
+    async def _report(self, worker: Child) -> WorkerReport | None:
+        if not worker.alive:
+            return None
+        try:
+            reply = await worker.ask(AskStats(), timeout_s=_STATS_TIMEOUT_S)
+        except HeadraceError:
+            return None
+        return reply if isinstance(reply, WorkerReport) else None
+
+
+def _amount(reply: Reply) -> int:
+    return reply.bytes if isinstance(reply, Amount) else 0
+
+
+def _worker_stats(index: int, worker: Child, report: WorkerReport | None) -> WorkerStats:
+    return WorkerStats(
+        index=index,
+        pid=worker.pid,
+        alive=report is not None,
+        restarts=worker.restarts,
+        uptime_s=time.monotonic() - worker.started_s,
+        rss_bytes=report.rss_bytes if report is not None else 0,
+        counters=report.counters if report is not None else Counters(),
+    )
+
+
+def sum_counters(counters: Iterable[Counters]) -> Counters:
+    """Field by field."""
+    total = Counters()
+    for one in counters:
+        total = total.plus(one)
+    return total
+
+
+def merge_mounts(reports: Iterable[MountStats], specs: Iterable[MountSpec]) -> tuple[MountStats, ...]:
+    """One row per mount in force: sums over the workers, health as the latest answer of the store had it."""
+    rows = {spec.path: MountStats(spec.path, spec.store or "union") for spec in specs}
+    for report in reports:
+        row = rows.get(report.path)
+        if row is None:
+            continue
+        latest = report if report.checked_s >= row.checked_s else row
+        rows[report.path] = MountStats(
+            path=row.path,
+            store=row.store,
+            healthy=latest.healthy,
+            error=latest.error,
+            checked_s=latest.checked_s,
+            store_requests=row.store_requests + report.store_requests,
+            store_errors=row.store_errors + report.store_errors,
+            store_bytes=row.store_bytes + report.store_bytes,
+            store_seconds=row.store_seconds + report.store_seconds,
+            bytes_served=row.bytes_served + report.bytes_served,
+            requests=row.requests + report.requests,
+        )
+    return tuple(rows[path] for path in sorted(rows))
+
+
+def slowest(reads: Iterable[SlowRead]) -> tuple[SlowRead, ...]:
+    """The slowest of all, longest first."""
+    return tuple(sorted(reads, key=lambda read: -read.seconds)[:_SLOWEST_SHOWN])
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
