@@ -1,0 +1,273 @@
+"""Listing a directory tree in the order of keys, page by page, with bounded memory.
+
+A directory is scanned into a window: the smallest names behind a point, sorted. Pages are cut from
+it; when it is used up the directory is scanned again. So a directory of any size costs memory for
+one window only. A window is used again when the directory has not changed since, or when the call
+goes on where the last page ended (a listing is not a snapshot) and the window is young.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo, Version
+from headrace.stores.beneath import open_beneath, stat_beneath
+from headrace.stores.keys import MAX_KEY_BYTES, rolled_up
+
+WINDOW_NAMES = 250_000
+_WINDOWS_KEPT = 64
+_CONTINUED_S = 5.0
+_TICK_NS = 50_000_000  # file systems may stamp all changes within some milliseconds alike
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
+
+
+def file_info(key: str, found: os.stat_result, content_type: str = "") -> ObjectInfo:
+    """A file as an object; its version is (mtime, size, inode)."""
+    mtime, size, inode = found.st_mtime_ns, found.st_size, found.st_ino
+    return ObjectInfo(
+        key=key,
+        size=size,
+        version=Version(f"stat:{mtime}-{size}-{inode}"),
+        modified_s=mtime / 1e9,
+        etag=f"{mtime:x}-{size:x}-{inode:x}",
+        content_type=content_type,
+    )
+
+
+def valid_segments(path: str) -> bool:
+    """Whether every segment of the path can be a name in a directory."""
+    return "\0" not in path and all(segment not in ("", ".", "..") for segment in path.split("/"))
+
+
+class _Window:
+    """The names from `low` on, sorted, directories with a slash; `complete` when none is left out behind the last."""
+
+    __slots__ = ("changed_ns", "complete", "continued_at", "low", "made_s", "names")
+
+    def __init__(self, names: list[str], low: str, *, complete: bool, changed_ns: int, made_s: float) -> None:
+        self.names = names
+        self.low = low
+        self.complete = complete
+        self.changed_ns = changed_ns
+        self.made_s = made_s
+        self.continued_at = ""
+
+    def covers(self, low: str) -> bool:
+        return self.low <= low and (self.complete or bool(self.names and low <= self.names[-1]))
+
+
+class Windows:
+    """The windows kept between pages; bounded by count and by names. Safe among threads."""
+
+    def __init__(self, limit_names: int = WINDOW_NAMES) -> None:
+        self.limit_names = limit_names
+        self._kept: OrderedDict[tuple[str, str], _Window] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, place: tuple[str, str], low: str, changed_ns: int, after: str) -> _Window | None:
+        with self._lock:
+            window = self._kept.get(place)
+            if window is None or not window.covers(low):
+                return None
+            young = time.monotonic() - window.made_s < _CONTINUED_S
+            unchanged = changed_ns != 0 and window.changed_ns == changed_ns
+            if not unchanged and not (young and after and window.continued_at == after):
+                return None
+            self._kept.move_to_end(place)
+            return window
+
+    def keep(self, place: tuple[str, str], window: _Window) -> None:
+        with self._lock:
+            self._kept[place] = window
+            self._kept.move_to_end(place)
+            names = sum(len(other.names) for other in self._kept.values())
+            while len(self._kept) > 1 and (len(self._kept) > _WINDOWS_KEPT or names > self.limit_names):
+                names -= len(self._kept.popitem(last=False)[1].names)
+
+    def make_room(self, place: tuple[str, str]) -> None:
+        """Let go of what a new scan of this place replaces, before it takes memory of its own."""
+        with self._lock:
+            self._kept.pop(place, None)
+
+    def continue_at(self, after: str) -> None:
+        """A page ended at `after`: the windows on its way may be used to go on from there."""
+        with self._lock:
+            for (directory, _), window in self._kept.items():
+                if after.startswith(directory):
+                    window.continued_at = after
+
+
+def list_page(root_fd: int, windows: Windows, *, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
+    """One page of the tree below `root_fd`. Raises `OSError` when a directory cannot be read."""
+    start, _, _ = prefix.rpartition("/")
+    if (start and not valid_segments(start)) or "\0" in prefix or prefix.startswith("/"):
+        return Listing(())
+    walk = _Walk(root_fd, windows, prefix, delimiter, after)
+    entries: list[Entry] = []
+    with closing(walk.below(start + "/" if start else "", ())) as found:
+        for entry in found:
+            if len(entries) == limit:
+                windows.continue_at(entries[-1].key if entries else after)
+                return Listing(tuple(entries), entries[-1].key if entries else after)
+            entries.append(entry)
+    return Listing(tuple(entries))
+
+
+class _Walk:
+    """One walk through the tree in key order, from behind `after`."""
+
+    def __init__(self, root_fd: int, windows: Windows, prefix: str, delimiter: str, after: str) -> None:
+        self._root_fd = root_fd
+        self._windows = windows
+        self._prefix = prefix
+        self._delimiter = delimiter
+        self._after = after
+        self._common = ""
+
+    def below(self, directory: str, ancestors: tuple[tuple[int, int], ...]) -> Generator[Entry]:
+        """Entries of `directory` (empty, or ending with a slash) and of all below it."""
+        try:
+            descriptor = open_beneath(self._root_fd, directory.rstrip("/") or ".", _DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        try:
+            found = os.fstat(descriptor)
+            identity = (found.st_dev, found.st_ino)
+            if identity in ancestors:  # a link back to a directory above it
+                return
+            for name in self._names(descriptor, directory):
+                path = directory + name
+                if self._common and path.startswith(self._common):
+                    continue
+                if name.endswith("/"):
+                    yield from self._directory(path, (*ancestors, identity))
+                elif path > self._after:
+                    entry = self._file(descriptor, name, path)
+                    if entry is not None:
+                        yield entry
+        finally:
+            os.close(descriptor)
+
+    def _directory(self, path: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
+        common = rolled_up(path, self._prefix, self._delimiter)
+        if common is None:
+            if path > self._after or self._after.startswith(path):
+                yield from self.below(path, ancestors)
+        elif common > self._after and self._holds_file(path, ancestors):
+            self._common = common
+            yield CommonPrefix(common)
+
+    def _file(self, descriptor: int, name: str, path: str) -> Entry | None:
+        try:
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                found = stat_beneath(self._root_fd, path)
+        except OSError:  # it went away, or it is a link that leads nowhere or outside: not an object
+            return None
+        if not stat.S_ISREG(found.st_mode) or len(path.encode()) > MAX_KEY_BYTES:
+            return None
+        common = rolled_up(path, self._prefix, self._delimiter)
+        if common is None:
+            return file_info(path, found)
+        if common <= self._after:
+            return None
+        self._common = common
+        return CommonPrefix(common)
+
+    def _holds_file(self, directory: str, ancestors: tuple[tuple[int, int], ...]) -> bool:
+        """Whether any file lies below: empty directories are not listed."""
+        try:
+            descriptor = open_beneath(self._root_fd, directory.rstrip("/"), _DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        folders: list[str] = []
+        try:
+            found = os.fstat(descriptor)
+            identity = (found.st_dev, found.st_ino)
+            if identity in ancestors:
+                return False
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    name = _listed_name(self._root_fd, directory, entry)
+                    if name is not None and not name.endswith("/"):
+                        return True
+                    if name is not None and len(folders) < WINDOW_NAMES:
+                        folders.append(name)
+        finally:
+            os.close(descriptor)
+        return any(self._holds_file(directory + folder, (*ancestors, identity)) for folder in folders)
+
+    def _names(self, descriptor: int, directory: str) -> Iterator[str]:
+        """Sorted names of one directory that may matter, directories with a slash behind them."""
+        wanted = self._prefix[len(directory) :] if self._prefix.startswith(directory) else ""
+        low = wanted
+        if self._after.startswith(directory):
+            first, slash, _ = self._after[len(directory) :].partition("/")
+            low = max(low, first + slash)
+        elif self._after > directory:
+            return
+        place = (directory, wanted)
+        while True:
+            changed_ns = _settled(os.fstat(descriptor).st_mtime_ns)
+            window = self._windows.find(place, low, changed_ns, self._after)
+            if window is None:
+                self._windows.make_room(place)
+                window = _scan(self._root_fd, descriptor, place, low, changed_ns, self._windows.limit_names)
+                self._windows.keep(place, window)
+            names = window.names
+            for index in range(bisect_left(names, low), len(names)):
+                yield names[index]
+            if window.complete or not names:
+                return
+            low = names[-1] + "\0"
+
+
+def _settled(changed_ns: int) -> int:
+    """The time of a directory's last change, or 0 when another change may still get the same time."""
+    return changed_ns if time.time_ns() - changed_ns > _TICK_NS else 0
+
+
+def _scan(root_fd: int, descriptor: int, place: tuple[str, str], low: str, changed_ns: int, limit: int) -> _Window:
+    """The smallest `limit` names from `low` on. Holds at most a quarter more while it scans."""
+    directory, wanted = place
+    made_s = time.monotonic()
+    names: list[str] = []
+    high = ""
+    held = limit + limit // 4
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            name = _listed_name(root_fd, directory, entry)
+            if name is None or name < low or (high and name > high) or not name.startswith(wanted):
+                continue
+            names.append(name)
+            if len(names) > held:
+                names.sort()
+                del names[limit:]
+                high = names[-1]
+    names.sort()
+    complete = not high and len(names) <= limit
+    del names[limit:]
+    return _Window(names, low, complete=complete, changed_ns=changed_ns, made_s=made_s)
+
+
+def _listed_name(root_fd: int, directory: str, entry: os.DirEntry[str]) -> str | None:
+    """The name as it stands in keys; None for what is no object, nor leads to one."""
+    name = entry.name
+    if not name.isascii() and any("\udc80" <= letter <= "\udcff" for letter in name):
+        return None  # not UTF-8: no key can say it
+    if entry.is_symlink():
+        try:
+            kind = stat_beneath(root_fd, directory + name).st_mode
+        except OSError:
+            return None
+        return name + "/" if stat.S_ISDIR(kind) else name if stat.S_ISREG(kind) else None
+    if entry.is_dir(follow_symlinks=False):
+        return name + "/"
+    return name if entry.is_file(follow_symlinks=False) else None
