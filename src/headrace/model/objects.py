@@ -17,7 +17,7 @@ class Version(msgspec.Struct, frozen=True):
     token: str
 
 
-class ObjectInfo(msgspec.Struct, frozen=True):
+class ObjectInfo(msgspec.Struct, frozen=True, tag="object"):
     """One object as its store describes it. `key` is relative to the store it came from."""
 
     key: str
@@ -40,7 +40,7 @@ class ObjectInfo(msgspec.Struct, frozen=True):
     storage_class: str = ""
 
 
-class CommonPrefix(msgspec.Struct, frozen=True):
+class CommonPrefix(msgspec.Struct, frozen=True, tag="prefix"):
     """In a listing with a delimiter: all keys that begin so, rolled into one entry."""
 
     key: str

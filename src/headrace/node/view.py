@@ -40,7 +40,7 @@ class WorkersView:
     def __init__(self, workers: Sequence[Child], *, data_url: str) -> None:
         self.state = NodeState(0)
         self._workers = tuple(workers)
-        self._data_url = data_url
+        self.data_url = data_url
         self._started_s = time.monotonic()
         self._turn = itertools.cycle(range(len(self._workers)))
 
@@ -69,7 +69,7 @@ class WorkersView:
             tiers=found[0].tiers if found else (),
             mounts=merge_mounts(itertools.chain.from_iterable(report.mounts for report in found), self.state.mounts),
             slowest=slowest(itertools.chain.from_iterable(report.slowest for report in found)),
-            data_url=self._data_url,
+            data_url=self.data_url,
         )
 
     def ready(self) -> bool:
