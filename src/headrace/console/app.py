@@ -1,0 +1,78 @@
+"""The control port: status page, admin API, metrics and health, behind one guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from headrace.console.api import Api
+from headrace.console.guard import Guard
+from headrace.console.metrics import CONTENT_TYPE, render
+from headrace.control.jobs import JobRunner
+from headrace.control.node_view import NodeView
+from headrace.control.operations import Operations
+from headrace.control.plane import ControlPlane
+
+_HERE = Path(__file__).parent
+_STATIC = {"console.js": "text/javascript", "console.css": "text/css"}
+
+
+def build_app(control: ControlPlane, node: NodeView) -> Starlette:
+    """The ASGI application of the control port.
+
+    Its lifespan runs the jobs, so the server must run it (uvicorn: `lifespan="on"`). Host names other than
+    addresses and `localhost` come from `ControlSettings.hosts`.
+    """
+    jobs = JobRunner(control.ledger.jobs, node, control.clock)
+    api = Api(control, node, Operations(control, node), jobs)
+    pages = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+    static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
+
+    async def status_page(_request: Request) -> Response:
+        body = pages.get_template("status.html").render(stats=await node.stats())
+        return Response(body, media_type="text/html; charset=utf-8")
+
+    async def static_file(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in static:
+            return PlainTextResponse("not found\n", status_code=404)
+        return Response(static[name], media_type=_STATIC[name])
+
+    async def metrics(_request: Request) -> Response:
+        return Response(render(await node.stats(), ready=node.ready()), headers={"content-type": CONTENT_TYPE})
+
+    async def healthz(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        return PlainTextResponse("ok\n") if node.ready() else PlainTextResponse("not ready\n", status_code=503)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await jobs.start()
+        try:
+            yield
+        finally:
+            await jobs.stop()
+
+    names = frozenset(name.lower() for name in control.settings.hosts)
+    return Starlette(
+        routes=[
+            Route("/", status_page),
+            Route("/static/{name}", static_file),
+            Route("/metrics", metrics),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            *api.routes(),
+        ],
+        middleware=[Middleware(Guard, token=control.admin_token(), names=names)],
+        lifespan=lifespan,
+    )

@@ -1,0 +1,63 @@
+"""What the admin API and its client say to each other."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headrace.control.node_view import MountStats
+from headrace.model.mounts import MountSpec
+
+
+class MountView(msgspec.Struct, frozen=True):
+    """A mount, where it is written, and how it fares. `health` is None when no server runs."""
+
+    spec: MountSpec
+    origin: str
+    health: MountStats | None = None
+
+
+class ReplaceMount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Put `spec` in the place of `expected`."""
+
+    spec: MountSpec
+    expected: MountSpec
+
+
+class RemoveMount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+
+
+class LoadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+
+
+class FreeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+    prefix: bool = False
+
+
+class PinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+    on: bool = True
+
+
+class Freed(msgspec.Struct, frozen=True):
+    bytes: int
+
+
+class Pins(msgspec.Struct, frozen=True):
+    paths: tuple[str, ...]
+
+
+class Done(msgspec.Struct, frozen=True):
+    """`changed` is false when it was so already."""
+
+    changed: bool = True
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """A refused or failed request: the error's class name in Headrace's tree, and its words."""
+
+    kind: str
+    message: str
+    path: str = ""
