@@ -1,0 +1,229 @@
+"""S3's XML answers, parsed as they arrive, with bounded memory. Entities are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import unquote_plus
+from xml.parsers import expat
+
+import msgspec
+
+from headrace.model.errors import CorruptData
+from headrace.model.objects import CommonPrefix, Entry, ObjectInfo, Version
+
+MAX_DEPTH = 12
+MAX_TEXT_BYTES = 16 * 1024
+MAX_ITEMS = 20_000
+
+
+class S3Error(msgspec.Struct, frozen=True):
+    """An `<Error>`; all empty when the body was none."""
+
+    code: str = ""
+    message: str = ""
+    region: str = ""
+    actual_size: int | None = None
+
+
+class ListPage(msgspec.Struct, frozen=True):
+    """A ListObjectsV2 answer: entries in the server's order, objects and prefixes mixed as they came."""
+
+    entries: tuple[Entry, ...]
+    truncated: bool
+    token: str
+
+
+class XmlReader:
+    """Feeds expat and hands out, for each element that ends, its path and text.
+
+    `on_end(path, text)` gets the names from the root down without namespaces; text is that of a
+    leaf. Raises `CorruptData` for what is not well-formed, too deep, too long, or declares entities.
+    """
+
+    def __init__(self, on_end: Callable[[tuple[str, ...], str], None]) -> None:
+        self._on_end = on_end
+        self._path: list[str] = []
+        self._text: list[str] = []
+        self._text_length = 0
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        parser.EntityDeclHandler = self._refuse
+        parser.StartDoctypeDeclHandler = self._refuse
+        self._parser = parser
+
+    def feed(self, data: bytes, *, final: bool = False) -> None:
+        try:
+            self._parser.Parse(data, final)
+        except expat.ExpatError as error:
+            raise CorruptData(f"the store's answer is not well-formed XML: {error}") from error
+
+    def _start(self, name: str, _attributes: dict[str, str]) -> None:
+        if len(self._path) >= MAX_DEPTH:
+            raise CorruptData("the store's XML is nested too deeply")
+        self._path.append(name.rpartition(":")[2])
+        self._text.clear()
+        self._text_length = 0
+
+    def _characters(self, data: str) -> None:
+        self._text_length += len(data)
+        if self._text_length > MAX_TEXT_BYTES:
+            raise CorruptData("the store's XML holds a text that is too long")
+        self._text.append(data)
+
+    def _end(self, _name: str) -> None:
+        self._on_end(tuple(self._path), "".join(self._text))
+        self._path.pop()
+        self._text.clear()
+        self._text_length = 0
+
+    def _refuse(self, *_declaration: object) -> None:
+        raise CorruptData("the store's XML declares a document type or entities, which is refused")
+
+
+class ListParser:
+    """ListObjectsV2: `feed` the body, then `finish`."""
+
+    def __init__(self) -> None:
+        self._reader = XmlReader(self._on_end)
+        self._fields: dict[str, str] = {}
+        self._top: dict[str, str] = {}
+        self._entries: list[Entry] = []
+        self._raw: list[tuple[bool, dict[str, str]]] = []
+        self._root = ""
+
+    def feed(self, data: bytes) -> None:
+        self._reader.feed(data)
+
+    def finish(self) -> ListPage:
+        """Raises `CorruptData` when this was not a whole listing."""
+        self._reader.feed(b"", final=True)
+        truncated = self._top.get("IsTruncated", "")
+        if self._root != "ListBucketResult" or truncated not in ("true", "false"):
+            raise CorruptData("the store's answer is not a bucket listing")
+        encoded = self._top.get("EncodingType", "") == "url"
+        entries = tuple([_entry(is_prefix, fields, encoded) for is_prefix, fields in self._raw])
+        return ListPage(entries, truncated == "true", self._top.get("NextContinuationToken", ""))
+
+    def _on_end(self, path: tuple[str, ...], text: str) -> None:
+        depth = len(path)
+        if depth == 3:
+            self._fields[path[2]] = text
+        elif depth == 2 and path[1] in ("Contents", "CommonPrefixes"):
+            if len(self._raw) >= MAX_ITEMS:
+                raise CorruptData("the store listed far more than it was asked for")
+            self._raw.append((path[1] == "CommonPrefixes", self._fields))
+            self._fields = {}
+        elif depth == 2:
+            self._top[path[1]] = text
+            self._fields = {}
+        elif depth == 1:
+            self._root = path[0]
+
+
+def parse_error(body: bytes) -> S3Error:
+    """The `<Error>` in a body; an empty one when it holds none. Never raises."""
+    fields: dict[str, str] = {}
+    root: list[str] = []
+
+    def on_end(path: tuple[str, ...], text: str) -> None:
+        if len(path) == 2:
+            fields.setdefault(path[1], text)
+        elif len(path) == 1:
+            root.append(path[0])
+
+    try:
+        reader = XmlReader(on_end)
+        reader.feed(body, final=True)
+    except CorruptData:
+        return S3Error()
+    if root != ["Error"]:
+        return S3Error()
+    size = fields.get("ActualObjectSize", "")
+    actual = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else None
+    return S3Error(fields.get("Code", ""), fields.get("Message", "")[:500], fields.get("Region", ""), actual)
+
+
+def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:
+    """A `<Tagging>` answer, sorted by name. Raises `CorruptData`."""
+    found: list[tuple[str, str]] = []
+    fields: dict[str, str] = {}
+    root: list[str] = []
+
+    def on_end(path: tuple[str, ...], text: str) -> None:
+        if len(path) == 4 and path[1:3] == ("TagSet", "Tag"):
+            fields[path[3]] = text
+        elif path[1:] == ("TagSet", "Tag"):
+            found.append((fields.pop("Key", ""), fields.pop("Value", "")))
+        elif len(path) == 1:
+            root.append(path[0])
+
+    XmlReader(on_end).feed(body, final=True)
+    if root != ["Tagging"]:
+        raise CorruptData("the store's answer is not a set of tags")
+    return tuple(sorted(found))
+
+
+def parse_buckets(body: bytes) -> tuple[str, ...]:
+    """Bucket names of a ListBuckets answer, sorted. Raises `CorruptData`."""
+    names: list[str] = []
+    root: list[str] = []
+
+    def on_end(path: tuple[str, ...], text: str) -> None:
+        if path[1:] == ("Buckets", "Bucket", "Name"):
+            names.append(text)
+        elif len(path) == 1:
+            root.append(path[0])
+
+    XmlReader(on_end).feed(body, final=True)
+    if root != ["ListAllMyBucketsResult"]:
+        raise CorruptData("the store's answer is not a list of buckets")
+    return tuple(sorted(names))
+
+
+def parse_time(text: str) -> float:
+    """Seconds since 1970 UTC of an ISO 8601 time; 0 when it cannot be read."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _entry(is_prefix: bool, fields: dict[str, str], encoded: bool) -> Entry:
+    name = fields.get("Prefix" if is_prefix else "Key")
+    if name is None:
+        raise CorruptData("the store listed an entry without a name")
+    if encoded:
+        name = _unquote_key(name)
+    if is_prefix:
+        return CommonPrefix(name)
+    size = fields.get("Size", "")
+    if not (size.isascii() and size.isdigit() and len(size) < 20):
+        raise CorruptData(f"the store listed {name!r} with the size {size[:30]!r}")
+    etag = fields.get("ETag", "").strip('"')
+    modified_s = parse_time(fields.get("LastModified", ""))
+    return ObjectInfo(
+        key=name,
+        size=int(size),
+        version=Version(f"etag:{etag}" if etag else f"stat:{int(modified_s * 1e9)}-{size}"),
+        modified_s=modified_s,
+        etag=etag,
+        parts=part_count(etag),
+        storage_class=fields.get("StorageClass", ""),
+    )
+
+
+def part_count(etag: str) -> int:
+    """Parts of a multipart object, as its ETag's suffix tells; 0 when it tells nothing."""
+    digits = etag.rpartition("-")[2] if "-" in etag else ""
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else 0
+
+
+def _unquote_key(text: str) -> str:
+    try:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise CorruptData(f"the store listed a key that is not UTF-8: {text[:100]!r}") from error
