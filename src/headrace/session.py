@@ -1,0 +1,204 @@
+"""One connection to a namespace, remote or embedded, opened when first needed and once per process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from headrace import bridge
+from headrace.gateways import fsspec as calls
+from headrace.model.clock import SystemClock
+from headrace.model.errors import SettingsError
+from headrace.model.objects import ByteRange, Version
+from headrace.namespace.namespace import Namespace
+from headrace.settings import Settings, load_settings
+
+Mode = Literal["auto", "remote", "embedded"]
+
+CREDENTIALS_NAME = "credentials"
+HANDOFF_NAME = Path("run") / "handoff.sock"
+_PROBE_S = 0.5
+
+
+class SessionOptions(msgspec.Struct, frozen=True):
+    """How to reach a namespace; what is None comes from the environment and the settings."""
+
+    config: str | None = None
+    endpoint: str | None = None
+    key_id: str | None = None
+    secret: str | None = None
+    mode: Mode = "auto"
+
+
+T = TypeVar("T")
+Opener = Callable[[SessionOptions], Coroutine[Any, Any, Namespace]]
+
+
+class KeyPair(msgspec.Struct, frozen=True):
+    """An access key for the data port."""
+
+    key_id: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"KeyPair(key_id={self.key_id!r})"
+
+
+def read_credentials(path: Path) -> KeyPair | None:
+    """The key that the control plane wrote at its first start, or None where there is no such file. Raises `SettingsError`."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}", path=str(path)) from error
+    values = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
+    key_id, secret = values.get("access_key_id", ""), values.get("secret_access_key", "")
+    if not key_id or not secret:
+        raise SettingsError(f"{path}: write two lines, access_key_id = … and secret_access_key = …", path=str(path))
+    return KeyPair(key_id, secret)
+
+
+def find_key(options: SessionOptions, home: Path, environ: Mapping[str, str]) -> KeyPair | None:
+    """The caller's key: as given, else from the environment, else from the node's home on this machine."""
+    if options.key_id is not None or options.secret is not None:
+        if not options.key_id or not options.secret:
+            raise SettingsError("give both key_id and secret, or neither")
+        return KeyPair(options.key_id, options.secret)
+    key_id, secret = environ.get("HEADRACE_ACCESS_KEY_ID", ""), environ.get("HEADRACE_SECRET_ACCESS_KEY", "")
+    if key_id and secret:
+        return KeyPair(key_id, secret)
+    if key_id or secret:
+        raise SettingsError("set both HEADRACE_ACCESS_KEY_ID and HEADRACE_SECRET_ACCESS_KEY, or neither")
+    return read_credentials(home / CREDENTIALS_NAME)
+
+
+def _address(endpoint: str) -> tuple[str, int]:
+    parts = urlsplit(endpoint)
+    return parts.hostname or "127.0.0.1", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _answers(endpoint: str) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(_address(endpoint), _PROBE_S):
+        return True
+    return False
+
+
+def _reachable(listen: str) -> str:
+    host, _, port = listen.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 (read, not bound)
+    return f"http://{host}:{port}"
+
+
+class Session:
+    """Where the client API and the fsspec filesystem find their namespace. Can be pickled and survives a fork.
+
+    `opener` makes the namespace; it must be a module's own function for the session to be pickled.
+    """
+
+    def __init__(self, options: SessionOptions, opener: Opener | None = None) -> None:
+        self.options = options
+        self._opener = opener or open_by_settings
+        self._opened: _Opened | None = None
+        self._opening: asyncio.Task[_Opened] | None = None
+        self._pid = os.getpid()
+        self._left: list[object] = []
+        self._closed = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Session, (self.options, self._opener)
+
+    def run(self, work: Callable[[Namespace], Coroutine[Any, Any, T]]) -> T:
+        """Do `work` with the namespace and wait for it. Raises `SettingsError` when the namespace cannot be opened."""
+        return bridge.run(self._call(work))
+
+    async def call(self, work: Callable[[Namespace], Coroutine[Any, Any, T]]) -> T:
+        """The same awaited, from any event loop."""
+        return await bridge.on_loop(self._call(work))
+
+    async def _call(self, work: Callable[[Namespace], Coroutine[Any, Any, T]]) -> T:
+        return await work(await self._open())
+
+    async def _open(self) -> Namespace:
+        if self._pid != os.getpid():
+            # the parent's connections are not ours to close, nor to let be finalised here
+            self._left += [self._opened, self._opening]
+            self._opened = self._opening = None
+            self._pid = os.getpid()
+        if self._closed:
+            raise ValueError("this Headrace client is closed")
+        if self._opened is None:
+            if self._opening is None or self._opening.done():
+                self._opening = asyncio.ensure_future(self._make())
+            self._opened = await asyncio.shield(self._opening)
+        return self._opened.namespace
+
+    async def fetch(self, path: str, want: ByteRange, *, version: Version, window: ByteRange | None) -> tuple[calls.Placed, ...]:
+        return await calls.fetch(await self._open(), path, want, version=version, window=window)
+
+    def close(self) -> None:
+        """Close what this process opened; the session cannot be used again."""
+        self._closed = True
+        opened, self._opened = self._opened, None
+        if opened is not None and self._pid == os.getpid():
+            bridge.run(opened.aclose())
+
+    async def _make(self) -> _Opened:
+        opened = _Opened(await self._opener(self.options))
+        bridge.keep(opened)
+        return opened
+
+
+class _Opened:
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace = namespace
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(mount.store.close() for mount in self.namespace.table.mounts), return_exceptions=True)
+
+
+def _no_events(_: object) -> None:
+    """The client keeps no metrics: the node does."""
+
+
+async def open_by_settings(options: SessionOptions) -> Namespace:
+    """The namespace that `options`, the environment and `headrace.toml` together mean. Raises `SettingsError`."""
+    from headrace import wiring  # noqa: PLC0415 (a spawned child that only unpickles a client needs no stores)
+
+    environ = os.environ
+    settings = load_settings(options.config, environ)
+    endpoint = options.endpoint or environ.get("HEADRACE_ENDPOINT") or ""
+    mode: str = options.mode
+    if mode == "auto":
+        mode = _choose(endpoint, settings)
+    if mode == "embedded":
+        if endpoint and options.endpoint:
+            raise SettingsError("an embedded client has no endpoint: leave it out, or use mode='remote'")
+        if not settings.mount:
+            where = settings.source or "no headrace.toml found"
+            raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the file in $HEADRACE_CONFIG")
+        return await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
+    key = find_key(options, settings.home, environ)
+    if key is None:
+        raise SettingsError(
+            "no access key: set HEADRACE_ACCESS_KEY_ID and HEADRACE_SECRET_ACCESS_KEY, or run where "
+            f"{settings.home / CREDENTIALS_NAME} can be read"
+        )
+    local = settings.home / HANDOFF_NAME
+    own = _reachable(settings.server.data_listen)
+    handoff = str(local) if (not endpoint or _address(endpoint) == _address(own)) and local.exists() else None
+    return await wiring.open_remote(endpoint or own, key, handoff_socket=handoff)
+
+
+def _choose(endpoint: str, settings: Settings) -> str:
+    if endpoint or not settings.mount or _answers(_reachable(settings.server.data_listen)):
+        return "remote"
+    return "embedded"
