@@ -6,7 +6,28 @@ import fcntl
 import os
 from pathlib import Path
 
+import msgspec
+
 from headrace.model.errors import SettingsError
+
+
+ADDRESSES_NAME = "node.json"
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Where a running node answers."""
+
+    data: str
+    control: str
+    pid: int
+
+
+def read_addresses(home: Path) -> Addresses | None:
+    """What the node that uses `home` wrote, or None where none runs."""
+    try:
+        return msgspec.json.decode((home / "run" / ADDRESSES_NAME).read_bytes(), type=Addresses)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 class Home:
@@ -43,7 +64,14 @@ class Home:
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
 
+    def write_addresses(self, data_url: str, control_url: str) -> None:
+        """Say where this node answers, for clients on this machine."""
+        part = self.run / "node.json.part"
+        part.write_bytes(msgspec.json.encode(Addresses(data_url, control_url, os.getpid())))
+        part.replace(self.run / ADDRESSES_NAME)
+
     def unlock(self) -> None:
         if self._lock_fd >= 0:
+            (self.run / ADDRESSES_NAME).unlink(missing_ok=True)
             os.close(self._lock_fd)
             self._lock_fd = -1

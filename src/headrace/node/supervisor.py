@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from headrace.cache.arena import MemoryTier
 from headrace.model.clock import SystemClock
 from headrace.model.errors import HeadraceError
 from headrace.model.units import parse_duration
@@ -18,7 +19,6 @@ from headrace.node.child import Child
 from headrace.node.home import Home
 from headrace.node.listen import listen_many, listen_unix, show_address
 from headrace.node.logs import log_to
-from headrace.node.memory import create_memory_tier
 from headrace.node.messages import Audit, Boot, Drain, Event, Notice
 from headrace.node.view import WorkersView
 from headrace.settings import Settings
@@ -60,7 +60,9 @@ class Supervisor:
             control = stack.enter_context(listen_many(server.control_listen, 1)[0])
             handoff = stack.enter_context(listen_unix(self._home.handoff_socket))
             stack.callback(self._home.handoff_socket.unlink, missing_ok=True)
-            self._memory_fd = create_memory_tier(self._settings.cache, stack)
+            tier = MemoryTier.create(self._settings.cache.memory_bytes, self._settings.cache.geometry.page)
+            stack.callback(tier.close)
+            self._memory_fd = tier.fd
             for sig in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(sig, self._stop.set)
             workers = [self._worker(index, sock, handoff) for index, sock in enumerate(data)]
@@ -118,7 +120,9 @@ class Supervisor:
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait((ready, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
-            self._announce(self._view.data_url, f"http://{show_address(sock)}", plane.admin_token())
+            control_url = f"http://{show_address(sock)}"
+            self._home.write_addresses(self._view.data_url, control_url)
+            self._announce(self._view.data_url, control_url, plane.admin_token())
             await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         for task in (ready, auditing):
             task.cancel()

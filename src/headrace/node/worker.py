@@ -1,0 +1,145 @@
+"""A serving process: `python -m headrace.node.worker CHANNEL_FD DATA_FD HANDOFF_FD MEMORY_FD`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from headrace.control.state import NodeState
+from headrace.gateways.handoff import HandoffServer
+from headrace.gateways.s3.keys import KeyRing
+from headrace.gateways.s3.server import S3Gateway, Server, serve
+from headrace.model.clock import SystemClock
+from headrace.node.channel import Channel
+from headrace.node.logs import log_to
+from headrace.node.messages import (
+    Amount,
+    Apply,
+    AskStats,
+    Boot,
+    Done,
+    Drain,
+    Event,
+    Free,
+    Listed,
+    ListPage,
+    Load,
+    Pin,
+    Reply,
+    Request,
+    TryMount,
+)
+from headrace.node.operations import free, list_page, load, pin
+from headrace.node.report import report
+from headrace.node.tally import Tally
+from headrace.policy.rules import Policy
+from headrace.wiring import LiveMounts, Parts, open_pages, try_mount
+
+_log = logging.getLogger("headrace.worker")
+
+
+class Worker:
+    """What one process serves: made by `Boot`, changed by `Apply`, ended by `Drain`."""
+
+    def __init__(self, data: socket.socket, handoff: socket.socket) -> None:
+        self._data = data
+        self._handoff_socket = handoff
+        self.channel = Channel(self.answer, lambda _: None)
+        self.ended = asyncio.Event()
+        self._tally = Tally(self._tell)
+        self._epoch = -1
+        self._pins: frozenset[str] = frozenset()
+        self._drain_s = 30.0
+
+    async def answer(self, request: Request) -> Reply:  # noqa: PLR0911  one line for each message
+        match request:
+            case Boot():
+                await self._boot(request)
+            case Apply():
+                self._apply(request.state)
+            case AskStats():
+                return report(self._epoch, self._tally, self._gateway, self._pages, self._mounts)
+            case Load():
+                return Amount(await load(self._mounts.namespace, request.path))
+            case Free():
+                return Amount(await free(self._mounts.namespace, request.path, prefix=request.prefix))
+            case Pin():
+                await pin(self._mounts.namespace, request.path, request.on)
+            case ListPage():
+                return Listed(await list_page(self._mounts.namespace, request.path, after=request.after, limit=request.limit))
+            case TryMount():
+                await try_mount(request.spec, self._parts)
+            case Drain():
+                self._drain_s = request.deadline_s
+                await self.drain()
+        return Done()
+
+    async def drain(self) -> None:
+        """Refuse new connections, finish what runs, and end."""
+        await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
+        await self._mounts.close()
+        self._pages.close()
+        self.ended.set()
+
+    async def _boot(self, boot: Boot) -> None:
+        clock = SystemClock()
+        self._pages = open_pages(boot.cache, Path(boot.home), clock=clock, emit=self._tally.emit, memory_fd=boot.memory_fd)
+        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages)
+        self._mounts = LiveMounts(self._parts)
+        self._keys = KeyRing()
+        self._gateway = S3Gateway(
+            self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._tally.emit, settings=boot.gateway
+        )
+        self._apply(boot.state)
+        self._server: Server = await serve(self._gateway, self._data)
+        self._handoff = HandoffServer(self._gateway, self._mounts.namespace)
+        await self._handoff.start(self._handoff_socket)
+
+    def _apply(self, state: NodeState) -> None:
+        if state.epoch < self._epoch:
+            return
+        self._keys.replace({key.id: key.secret for key in state.keys})
+        self._gateway.policy = Policy(state.rules)
+        self._mounts.apply(state.mounts)
+        self._tally.forget(frozenset(spec.path for spec in state.mounts))
+        self._epoch = state.epoch
+
+    def _tell(self, event: Event) -> None:
+        self.channel.tell(event)
+
+
+async def _run(channel_fd: int, data_fd: int, handoff_fd: int) -> None:
+    data, handoff = socket.socket(fileno=data_fd), socket.socket(fileno=handoff_fd)
+    worker = Worker(data, handoff)
+    await worker.channel.start(socket.socket(fileno=channel_fd))
+    gone = asyncio.create_task(worker.channel.closed.wait())
+    ended = asyncio.create_task(worker.ended.wait())
+    await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
+    if not worker.ended.is_set():
+        _log.error("the supervisor is gone; finishing what runs, then ending")
+        await worker.drain()
+    # The reply to Drain is on its way; the channel is closed by the process's end.
+    await asyncio.sleep(0)
+
+
+def main() -> None:
+    channel_fd, data_fd, handoff_fd, _ = (int(text) for text in sys.argv[1:5])
+    # The terminal's Ctrl-C reaches the whole group; what it means is the supervisor's to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log_to(None)
+    try:
+        import uvloop  # noqa: PLC0415  optional where it is not built
+    except ImportError:
+        asyncio.run(_run(channel_fd, data_fd, handoff_fd))
+    else:
+        uvloop.run(_run(channel_fd, data_fd, handoff_fd))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The only place that builds objects: settings and specs in, stores, cache and namespaces out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrace.cache.arena import MemoryTier
+from headrace.cache.locking import require_locked_memory
+from headrace.cache.pages import PageCache
+from headrace.cache.settings import CacheSettings
+from headrace.cache.store import CachedStore, CacheOptions
+from headrace.model.clock import Clock
+from headrace.model.errors import HeadraceError, NotFound
+from headrace.model.mounts import Freshness, MountSpec, Residency
+from headrace.model.objects import ByteRange, Emit, ObjectInfo
+from headrace.model.units import parse_duration, parse_size
+from headrace.namespace.namespace import Namespace
+from headrace.namespace.table import Mount, MountTable
+from headrace.namespace.union import UnionStore
+from headrace.stores.limit import LimitStore
+from headrace.stores.registry import open_store
+from headrace.stores.retry import RetryStore
+from headrace.stores.store import Store
+from headrace.stores.trace import TraceStore
+
+
+_RETIRE_AFTER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every store of a process is built from. Without `pages` nothing is cached."""
+
+    clock: Clock
+    emit: Emit
+    environ: Mapping[str, str]
+    pages: PageCache | None = None
+
+
+def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
+    """The store that a mount reads through. Raises `SettingsError` or `ResidencyRefused`.
+
+    From the caller inwards: cache, retries with a deadline, limits, a trace of every request, the store itself.
+    """
+    mount = mount or spec.path
+    if spec.union:
+        members = tuple(build_store(member, parts, mount=mount) for member in spec.union)
+        return UnionStore(members, write_target=spec.write_target)
+    if spec.residency is Residency.MEMORY:
+        require_locked_memory()
+    store = bare_store(spec, parts, mount=mount)
+    if parts.pages is None:
+        return store
+    options = CacheOptions(
+        mount=mount,
+        identity=spec.identity(),
+        freshness=Freshness.parse(spec.freshness),
+        residency=spec.residency,
+        serve_stale=spec.serve_stale,
+        quota_bytes=parse_size(spec.quota) if spec.quota else None,
+        ttl_s=parse_duration(spec.ttl) if spec.ttl else None,
+    )
+    return CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit)
+
+
+def bare_store(spec: MountSpec, parts: Parts, *, mount: str) -> Store:
+    """The same without the cache: what a mount is tried with."""
+    store = TraceStore(open_store(spec, clock=parts.clock, emit=parts.emit, environ=parts.environ), mount, parts.clock, parts.emit)
+    limited = LimitStore(
+        store,
+        parts.clock,
+        max_concurrent=spec.max_connections,
+        bytes_per_s=parse_size(spec.bandwidth) if spec.bandwidth else None,
+    )
+    return RetryStore(limited, parts.clock, deadline_s=parse_duration(spec.timeout))
+
+
+class LiveMounts:
+    """The namespace of one process, following the mounts in force.
+
+    A mount that did not change keeps its store. One that cannot be built is left out and its
+    error kept, so that one wrong mount never takes the others away.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.namespace = Namespace()
+        self.failed: dict[str, HeadraceError] = {}
+        self._parts = parts
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def apply(self, specs: Iterable[MountSpec]) -> None:
+        """Bring `specs` into force between two requests."""
+        old = {mount.path: mount for mount in self.namespace.table.mounts}
+        mounts: list[Mount] = []
+        self.failed = {}
+        for spec in specs:
+            kept = old.get(spec.path)
+            if kept is not None and kept.spec == spec:
+                mounts.append(old.pop(spec.path))
+                continue
+            try:
+                mounts.append(Mount(spec.path, spec, build_store(spec, self._parts)))
+            except HeadraceError as error:
+                self.failed[spec.path] = error
+        self.namespace.table = MountTable(mounts)
+        for mount in old.values():
+            task = asyncio.ensure_future(_retire(mount.store))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def close(self) -> None:
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*(mount.store.close() for mount in self.namespace.table.mounts), return_exceptions=True)
+
+
+async def _retire(store: Store) -> None:
+    """Readings that began before a change of mounts may finish."""
+    try:
+        await asyncio.sleep(_RETIRE_AFTER_S)
+    finally:
+        await store.close()
+
+
+async def try_mount(spec: MountSpec, parts: Parts) -> None:
+    """List and read a little through `spec`. Raises the error that says what is wrong."""
+    if spec.union:
+        for member in spec.union:
+            await try_mount(member, parts)
+        return
+    if spec.residency is Residency.MEMORY:
+        require_locked_memory()
+    Freshness.parse(spec.freshness)
+    store = bare_store(spec, parts, mount=spec.path)
+    try:
+        page = await store.list(limit=20)
+        found = next((entry for entry in page.entries if isinstance(entry, ObjectInfo) and entry.size), None)
+        if found is not None:
+            await _read_one_byte(store, found)
+    finally:
+        await store.close()
+
+
+async def _read_one_byte(store: Store, info: ObjectInfo) -> None:
+    try:
+        reading = await store.read(info.key, ByteRange(0, 1))
+    except NotFound:
+        return  # removed since it was listed
+    try:
+        async for _ in reading:
+            pass
+    finally:
+        await reading.aclose()
+
+
+def open_pages(cache: CacheSettings, home: Path, *, clock: Clock, emit: Emit, memory_fd: int = -1) -> PageCache:
+    """This process's view of the node's pages."""
+    tier = MemoryTier.attach(memory_fd) if memory_fd >= 0 else None
+    return PageCache.open(cache, home, clock=clock, emit=emit, memory_tier=tier)
+
+

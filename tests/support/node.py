@@ -1,0 +1,122 @@
+"""A real `headrace up` in a home of its own, on ports that the kernel chose."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class RunningNode:
+    """Where a node answers, and the process behind it."""
+
+    home: Path
+    config: Path
+    process: subprocess.Popen[bytes]
+    data: str = ""
+    control: str = ""
+    token: str = ""
+    key_id: str = ""
+    secret: str = ""
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def data_url(self) -> str:
+        return f"http://{self.data}"
+
+    def api(self, path: str, *, method: str = "GET", body: object = None) -> object:
+        """The control port's answer as decoded JSON."""
+        request = urllib.request.Request(f"http://{self.control}{path}", method=method)
+        request.add_header("authorization", f"Bearer {self.token}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("content-type", "application/json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def cli(self, *arguments: str, timeout_s: float = 60, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`headrace …` as its own process, with this node's settings."""
+        command = [sys.executable, "-m", "headrace", "--config", str(self.config), *arguments]
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=timeout_s)
+        assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the serving processes alive now."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        pids = []
+        for child in children:
+            try:
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"headrace.node.worker" in command:
+                pids.append(int(child))
+        return pids
+
+
+def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None) -> RunningNode:
+    """Start it and wait until it serves; `config` is added behind its `[server]` table."""
+    home.mkdir(parents=True, exist_ok=True)
+    ready = home / "ready.json"
+    ready.unlink(missing_ok=True)
+    path = home / "headrace.toml"
+    path.write_text(
+        f'[server]\nhome = "{home}/state"\ndata_listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"\nprocesses = {processes}\n\n{config}'
+    )
+    merged = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")} | dict(environ or {})
+    with open(home / "node.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "headrace", "--config", str(path), "up", "--ready-file", str(ready)],
+            stdout=log,
+            stderr=log,
+            env=merged,
+        )
+    node = RunningNode(home=home / "state", config=path, process=process, environ=merged)
+    deadline = time.monotonic() + 30
+    while not ready.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"the node did not start:\n{(home / 'node.log').read_text()}")
+        time.sleep(0.01)
+    told = json.loads(ready.read_text())
+    node.data, node.control = told["data"].removeprefix("http://"), told["control"].removeprefix("http://")
+    node.token = (node.home / "run" / "admin.token").read_text().strip()
+    owner = tomllib.loads((node.home / "credentials").read_text())
+    node.key_id, node.secret = owner["access_key_id"], owner["secret_access_key"]
+    return node
+
+
+def stop_node(node: RunningNode, *, timeout_s: float = 40) -> int:
+    """SIGTERM and wait; the exit status."""
+    if node.process.poll() is None:
+        node.process.send_signal(signal.SIGTERM)
+        try:
+            node.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            node.process.kill()
+            node.process.wait()
+            raise
+    return node.process.returncode
+
+
+@contextmanager
+def running_node(
+    home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None
+) -> Iterator[RunningNode]:
+    """A node for the length of a block."""
+    node = start_node(home, config, processes=processes, environ=environ)
+    try:
+        yield node
+    finally:
+        stop_node(node)
