@@ -1,0 +1,215 @@
+"""S3Store: one bucket of any S3-compatible service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+from headrace.model.clock import Clock
+from headrace.model.errors import AccessDenied, CorruptData, NotFound, Unavailable, Unsupported, VersionChanged
+from headrace.model.mounts import MountSpec
+from headrace.model.objects import ByteRange, Entry, Listing, ObjectInfo, Version
+from headrace.model.reading import Reading
+from headrace.stores.credentials import CredentialsProvider, credentials_provider
+from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, range_header
+from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
+from headrace.stores.prefixed import PrefixedStore
+from headrace.stores.s3_account import S3AccountStore
+from headrace.stores.s3_requests import S3Requests, S3Settings
+from headrace.stores.s3_xml import ListPage, ListParser, parse_tags, part_count
+from headrace.stores.store import Store
+from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
+
+_CHECKSUM_MODE = ("x-amz-checksum-mode", "ENABLED")
+_CONTENT_HEADERS = frozenset({"cache-control", "content-disposition", "content-encoding", "content-language", "expires"})
+_CHECKSUM = "x-amz-checksum-"
+_METADATA = "x-amz-meta-"
+_MAX_KEYS = 1000
+_MAX_EMPTY_PAGES = 100
+_MAX_LIST_BYTES = 64 << 20
+_LAST = "\U0010ffff"
+
+
+def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> Store:
+    """The store of an `s3://…` URL: a bucket, a prefix of one, or all buckets of the account. Raises `SettingsError`."""
+    url = parse_store_url(spec.store)
+    settings = S3Settings(bucket=url.bucket, endpoint=check_endpoint(spec), region=spec.region)
+    credentials = credentials_provider(spec.credentials, environ=environ, clock=clock)
+    http = Http(http_settings(spec), guard=guard_of(spec))
+    requests = S3Requests(settings, credentials, http, clock)
+    if not url.bucket:
+        return S3AccountStore(requests, lambda bucket: S3Store(requests.for_bucket(bucket)))
+    store = S3Store(requests)
+    return PrefixedStore(store, url.prefix + "/") if url.prefix else store
+
+
+class S3Store(Store):
+    """The objects of one bucket. Reads are pinned by ETag (`If-Match`) or by version id."""
+
+    def __init__(self, requests: S3Requests) -> None:
+        self._requests = requests
+        self._may_read_versions = True
+
+    @classmethod
+    def open(cls, settings: S3Settings, credentials: CredentialsProvider, http: Http, *, clock: Clock) -> S3Store:
+        """The store of `settings.bucket`; closing it closes `credentials` and `http`."""
+        return cls(S3Requests(settings, credentials, http, clock))
+
+    async def info(self, key: str) -> ObjectInfo:
+        check_key(key)
+        response = await self._requests.send("HEAD", key, headers=[_CHECKSUM_MODE])
+        response.close()
+        size = response.headers.get("content-length", "")
+        if not (size.isascii() and size.isdigit()):
+            raise CorruptData(f"{key!r}: the store did not say how long the object is", path=key)
+        return object_info(key, int(size), response.headers)
+
+    async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
+        check_key(key)
+        if byte_range is not None and not 0 <= byte_range.start < byte_range.end:
+            cut_range(byte_range, (await self.info(key)).size, key)
+        response = await self._get(key, byte_range, version)
+        try:
+            held, size = body_range(response, byte_range)
+            info = object_info(key, size, response.headers)
+            if version is not None and not is_version(info, version):
+                raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
+        except BaseException:
+            response.close()
+            raise
+        return HttpReading(info, held, response)
+
+    async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
+        check_text(prefix, delimiter, after)
+        query = [(b"list-type", b"2"), (b"encoding-type", b"url"), (b"max-keys", str(min(limit, _MAX_KEYS)).encode())]
+        query += (
+            [(b"prefix", prefix.encode()), (b"delimiter", delimiter.encode())] if delimiter else [(b"prefix", prefix.encode())]
+        )
+        start = (b"start-after", start_after(prefix, delimiter, after).encode())
+        token = ""
+        for _ in range(_MAX_EMPTY_PAGES):
+            position = [(b"continuation-token", token.encode())] if token else [start] if after else []
+            page = await self._list_page([*query, *position])
+            entries = ordered(page.entries, prefix, after)
+            if entries or not page.truncated:
+                return Listing(entries, entries[-1].key if page.truncated else None)
+            if not page.token:
+                break
+            token = page.token
+        raise Unavailable(
+            f"bucket {self._requests.settings.bucket!r}: the store's listing does not get ahead, try again", path=prefix
+        )
+
+    async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
+        check_key(key)
+        try:
+            response = await self._requests.send("GET", key, query=[(b"tagging", b"")])
+        except Unsupported:
+            await self.info(key)
+            return ()
+        return parse_tags(await response.read())
+
+    async def close(self) -> None:
+        await self._requests.close()
+
+    async def _get(self, key: str, byte_range: ByteRange | None, version: Version | None) -> HttpResponse:
+        headers = [_CHECKSUM_MODE] if byte_range is None else [range_header(byte_range)]
+        kind, _, value = version.token.partition(":") if version is not None else ("", "", "")
+        if kind == "etag":
+            headers.append(("if-match", f'"{value}"'))
+        if kind != "id" or not self._may_read_versions:
+            return await self._requests.send("GET", key, headers=headers)
+        try:
+            return await self._requests.send("GET", key, headers=headers, query=[(b"versionId", value.encode())])
+        except (NotFound, Unsupported) as error:
+            raise VersionChanged(f"{key!r} has no version {value} any more", path=key) from error
+        except AccessDenied:
+            # Reading by version id needs a right of its own; without it, the answer's version is compared instead.
+            response = await self._requests.send("GET", key, headers=headers)
+            self._may_read_versions = False
+            return response
+
+    async def _list_page(self, query: Sequence[tuple[bytes, bytes]]) -> ListPage:
+        response = await self._requests.send("GET", "", query=query)
+        parser = ListParser()
+        length = 0
+        try:
+            async for piece in response.chunks():
+                length += len(piece)
+                if length > _MAX_LIST_BYTES:
+                    raise CorruptData(f"bucket {self._requests.settings.bucket!r}: one page of the listing is too long")
+                parser.feed(piece)
+        finally:
+            response.close()
+        return parser.finish()
+
+
+def start_after(prefix: str, delimiter: str, after: str) -> str:
+    """The `start-after` behind which exactly the entries that follow `after` lie."""
+    return after + _LAST if after.startswith(prefix) and rolled_up(after, prefix, delimiter) == after else after
+
+
+def ordered(entries: tuple[Entry, ...], prefix: str, after: str) -> tuple[Entry, ...]:
+    """Entries behind `after` in the order of their keys' bytes: S3 sends objects and prefixes apart."""
+    behind = after.encode()
+    keyed = [(entry.key.encode(), entry) for entry in entries if entry.key.startswith(prefix)]
+    keyed.sort(key=_first)
+    return tuple([entry for encoded, entry in keyed if encoded > behind])
+
+
+def is_version(info: ObjectInfo, version: Version) -> bool:
+    """Whether `info` describes `version`, which may come from a listing that knows no version ids."""
+    return info.version == version or (bool(info.etag) and version.token == f"etag:{info.etag}")
+
+
+def object_info(key: str, size: int, headers: Headers) -> ObjectInfo:
+    """An object as the headers of a HEAD or GET describe it; `size` is the whole object's."""
+    etag = headers.get("etag", "").removeprefix("W/").strip('"')
+    version_id = headers.get("x-amz-version-id", "")
+    if version_id == "null":
+        version_id = ""  # "null" names whatever was written last without versioning, not a version
+    content: list[tuple[str, str]] = []
+    metadata: list[tuple[str, str]] = []
+    checksums: list[tuple[str, str]] = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith(_METADATA):
+            metadata.append((lower.removeprefix(_METADATA), value))
+        elif lower in _CONTENT_HEADERS:
+            content.append((lower, value))
+        elif lower.startswith(_CHECKSUM):
+            checksums.append((lower.removeprefix(_CHECKSUM), value))
+    modified_s = _http_date(headers.get("last-modified", ""))
+    return ObjectInfo(
+        key=key,
+        size=size,
+        version=_version(version_id, etag, modified_s, size),
+        modified_s=modified_s,
+        etag=etag,
+        version_id=version_id,
+        content_type=headers.get("content-type", ""),
+        headers=tuple(content),
+        metadata=tuple(metadata),
+        checksums=tuple(checksums),
+        parts=part_count(etag),
+        storage_class=headers.get("x-amz-storage-class", ""),
+    )
+
+
+def _version(version_id: str, etag: str, modified_s: float, size: int) -> Version:
+    if version_id:
+        return Version(f"id:{version_id}")
+    return Version(f"etag:{etag}" if etag else f"stat:{int(modified_s * 1e9)}-{size}")
+
+
+@lru_cache(maxsize=1024)
+def _http_date(text: str) -> float:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _first(pair: tuple[bytes, Entry]) -> bytes:
+    return pair[0]
