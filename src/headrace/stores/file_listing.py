@@ -21,24 +21,20 @@ from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo, Ver
 from headrace.stores.beneath import open_beneath, stat_beneath
 from headrace.stores.keys import MAX_KEY_BYTES, rolled_up
 
-WINDOW_NAMES = 250_000
+WINDOW_NAMES = 350_000
 _WINDOWS_KEPT = 64
 _CONTINUED_S = 5.0
 _TICK_NS = 50_000_000  # file systems may stamp all changes within some milliseconds alike
+_BEHIND_ALL_NAMES = "\U0010ffff" * 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 
 
 def file_info(key: str, found: os.stat_result, content_type: str = "") -> ObjectInfo:
-    """A file as an object; its version is (mtime, size, inode)."""
-    mtime, size, inode = found.st_mtime_ns, found.st_size, found.st_ino
-    return ObjectInfo(
-        key=key,
-        size=size,
-        version=Version(f"stat:{mtime}-{size}-{inode}"),
-        modified_s=mtime / 1e9,
-        etag=f"{mtime:x}-{size:x}-{inode:x}",
-        content_type=content_type,
-    )
+    """A file as an object; its version is (mtime, size, inode), and its ETag says the same."""
+    mtime, size = found.st_mtime_ns, found.st_size
+    identity = f"{mtime}-{size}-{found.st_ino}"
+    # By position: this runs once for each listed name.
+    return ObjectInfo(key, size, Version("stat:" + identity), mtime / 1e9, identity, "", content_type)
 
 
 def valid_segments(path: str) -> bool:
@@ -227,6 +223,7 @@ class _Walk:
             if window.complete or not names:
                 return
             low = names[-1] + "\0"
+            del window, names  # before the next scan takes its memory
 
 
 def _settled(changed_ns: int) -> int:
@@ -235,24 +232,28 @@ def _settled(changed_ns: int) -> int:
 
 
 def _scan(root_fd: int, descriptor: int, place: tuple[str, str], low: str, changed_ns: int, limit: int) -> _Window:
-    """The smallest `limit` names from `low` on. Holds at most a quarter more while it scans."""
+    """The smallest `limit` names from `low` on. Holds at most an eighth more while it scans."""
     directory, wanted = place
     made_s = time.monotonic()
     names: list[str] = []
-    high = ""
-    held = limit + limit // 4
+    high = _BEHIND_ALL_NAMES
+    held = limit + limit // 8
     with os.scandir(descriptor) as entries:
         for entry in entries:
-            name = _listed_name(root_fd, directory, entry)
-            if name is None or name < low or (high and name > high) or not name.startswith(wanted):
+            name = entry.name
+            if name > high or (name < low and not low.startswith(name)):  # most names of a large directory
                 continue
-            names.append(name)
+            plain = name.isascii() and entry.is_file(follow_symlinks=False)
+            listed = name if plain else _listed_name(root_fd, directory, entry)
+            if listed is None or listed < low or not listed.startswith(wanted):
+                continue
+            names.append(listed)
             if len(names) > held:
                 names.sort()
                 del names[limit:]
                 high = names[-1]
     names.sort()
-    complete = not high and len(names) <= limit
+    complete = high is _BEHIND_ALL_NAMES and len(names) <= limit
     del names[limit:]
     return _Window(names, low, complete=complete, changed_ns=changed_ns, made_s=made_s)
 
