@@ -6,7 +6,6 @@ import logging
 import re
 import secrets
 import string
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,12 +82,11 @@ def owner_key(home: Path) -> KeyRecord:
     Raises `SettingsError` when the file is not what it should be, or others may read it.
     """
     path = owner_file(home)
-    text = private_text(path, _new_owner_text)
-    try:
-        values = tomllib.loads(text)
-        record = KeyRecord(str(values["access_key_id"]), str(values["secret_access_key"]))
-    except (tomllib.TOMLDecodeError, KeyError) as error:
-        raise SettingsError(f"{path} holds no access_key_id and secret_access_key: remove it, a new one is made") from error
+    lines = [line.partition("=") for line in private_text(path, _new_owner_text).splitlines()]
+    values = {name.strip(): value.strip() for name, _, value in lines}
+    record = KeyRecord(values.get("access_key_id", ""), values.get("secret_access_key", ""))
+    if not record.id:
+        raise SettingsError(f"{path} holds no access_key_id and secret_access_key: remove it, a new one is made", path=str(path))
     check_secret(str(path), record.secret)
     return record
 
@@ -96,4 +94,4 @@ def owner_key(home: Path) -> KeyRecord:
 def _new_owner_text() -> str:
     letters = string.ascii_uppercase + string.digits
     key_id = "HR" + "".join(secrets.choice(letters) for _ in range(18))
-    return f'access_key_id = "{key_id}"\nsecret_access_key = "{secrets.token_urlsafe(30)}"\n'
+    return f"access_key_id = {key_id}\nsecret_access_key = {secrets.token_urlsafe(30)}\n"

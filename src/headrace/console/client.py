@@ -1,0 +1,158 @@
+"""The admin API's client: standard library only, so that commands start fast."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from headrace.console import messages
+from headrace.control.node_view import NodeStats
+from headrace.ledger.records import JobRecord
+from headrace.model import errors
+from headrace.model.errors import HeadraceError, SettingsError, Unavailable
+from headrace.model.mounts import MountSpec
+
+_T = TypeVar("_T")
+
+TIMEOUT_S = 60.0
+"""A new mount is tried before the answer comes; that takes as long as its store takes."""
+_PROBE_S = 2.0
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+class AdminClient:
+    """Each call is one request on a connection of its own. Raises the error that the server raised."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or 80
+        self._token = token
+
+    @property
+    def login_link(self) -> str:
+        """The status page, logged in. Anybody who has it is an administrator."""
+        return f"{self.url}/?token={quote(self._token)}"
+
+    def mounts(self) -> tuple[messages.MountView, ...]:
+        return self._call("GET", "/mounts", tuple[messages.MountView, ...])
+
+    def add_mount(self, spec: MountSpec) -> None:
+        self._call("POST", "/mounts", messages.Done, spec)
+
+    def replace_mount(self, spec: MountSpec, *, expected: MountSpec) -> None:
+        self._call("PUT", "/mounts", messages.Done, messages.ReplaceMount(spec, expected))
+
+    def remove_mount(self, path: str) -> None:
+        self._call("DELETE", "/mounts", messages.Done, messages.RemoveMount(path))
+
+    def stats(self) -> NodeStats:
+        return self._call("GET", "/stats", NodeStats)
+
+    def jobs(self) -> tuple[JobRecord, ...]:
+        """The newest first."""
+        return self._call("GET", "/jobs", tuple[JobRecord, ...])
+
+    def job(self, job_id: str) -> JobRecord:
+        return self._call("GET", f"/jobs/{quote(job_id, safe='')}", JobRecord)
+
+    def cancel_job(self, job_id: str) -> JobRecord:
+        return self._call("POST", f"/jobs/{quote(job_id, safe='')}/cancel", JobRecord, messages.Done())
+
+    def resume_job(self, job_id: str) -> JobRecord:
+        return self._call("POST", f"/jobs/{quote(job_id, safe='')}/resume", JobRecord, messages.Done())
+
+    def load(self, path: str) -> JobRecord:
+        return self._call("POST", "/load", JobRecord, messages.LoadRequest(path))
+
+    def free(self, path: str, *, prefix: bool) -> int:
+        """Bytes freed."""
+        return self._call("POST", "/free", messages.Freed, messages.FreeRequest(path, prefix)).bytes
+
+    def pins(self) -> tuple[str, ...]:
+        return self._call("GET", "/pins", messages.Pins).paths
+
+    def pin(self, path: str, on: bool) -> bool:
+        """Whether anything changed."""
+        return self._call("POST", "/pin", messages.Done, messages.PinRequest(path, on)).changed
+
+    def _call(self, method: str, path: str, answer: type[_T], body: object = None) -> _T:
+        status, data = self._ask(method, f"/api/v1{path}", None if body is None else msgspec.json.encode(body), TIMEOUT_S)
+        try:
+            if status < 400:
+                return msgspec.json.decode(data, type=answer)
+            refused = msgspec.json.decode(data, type=messages.ErrorBody)
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"{self.url} answered {status} in words of another release: run the same ({error})") from error
+        if status == 401:
+            raise errors.AccessDenied(f"{self.url} does not know this token: is another node running there, with another home?")
+        raise _error_of(refused)
+
+    def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+        headers = {"authorization": f"Bearer {self._token}"}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+        try:
+            connection.request(method, path, body=body, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(_MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+            raise Unavailable(f"{self.url} does not answer ({reason}): try `headrace doctor`") from error
+        finally:
+            connection.close()
+
+    def answers(self) -> bool:
+        """Whether a node serves there."""
+        try:
+            return self._ask("GET", "/healthz", None, _PROBE_S)[0] == 200
+        except Unavailable:
+            return False
+
+
+def _error_of(body: messages.ErrorBody) -> HeadraceError:
+    kind = getattr(errors, body.kind, None)
+    if isinstance(kind, type) and issubclass(kind, HeadraceError):
+        return kind(body.message, path=body.path)
+    return HeadraceError(body.message, path=body.path)
+
+
+def control_url_file(home: Path) -> Path:
+    """Where a running node writes the address of its control port."""
+    return home / "run" / "control.url"
+
+
+def find_server(home: Path, control_listen: str) -> AdminClient | None:
+    """The node that runs on `home`, if one does. Raises `SettingsError` when its token cannot be read."""
+    try:
+        token = (home / "run" / "admin.token").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SettingsError(f"{error.filename}: {error.strerror}; run this as the user that runs `headrace up`") from error
+    try:
+        url = control_url_file(home).read_text(encoding="utf-8").strip()
+    except OSError:
+        url = f"http://{_reachable(control_listen)}"
+    client = AdminClient(url, token)
+    return client if client.answers() else None
+
+
+def need_server(home: Path, control_listen: str) -> AdminClient:
+    """As `find_server`. Raises `Unavailable` when no node runs."""
+    client = find_server(home, control_listen)
+    if client is None:
+        raise Unavailable(f"no server runs on {home}: start one with `headrace up`")
+    return client
+
+
+def _reachable(listen: str) -> str:
+    host, _, port = listen.rpartition(":")
+    everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, never bound
+    return f"{everywhere.get(host, host)}:{port}"

@@ -1,0 +1,176 @@
+"""`headrace mount add|ls|rm|set`: through the running node, else on its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from headrace.console.client import AdminClient, find_server
+from headrace.console.local import ACTOR, open_plane, try_here
+from headrace.console.messages import MountView
+from headrace.console.options import Invocation, config_option, json_option, pass_invocation
+from headrace.console.printer import print_json, print_table, say, warn
+from headrace.model.errors import NotFound, SettingsError
+from headrace.model.mounts import MountSpec
+from headrace.settings import Settings
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_OWN_ARGUMENTS = frozenset({"path", "store", "union"})
+
+
+def mount_options(function: _F) -> _F:
+    """One option for each field of `MountSpec`, in kebab-case; none of them has a default here."""
+    for field in reversed(msgspec.structs.fields(MountSpec)):
+        if field.name in _OWN_ARGUMENTS:
+            continue
+        name = "--" + field.name.replace("_", "-")
+        shown = f"Default: {field.default}." if field.default not in ("", None) else "Default: none."
+        if isinstance(field.default, bool):
+            name = f"{name}/--no-{field.name.replace('_', '-')}"
+            function = click.option(name, field.name, default=None, help=shown)(function)
+        else:
+            kind: Any = int if isinstance(field.default, int) else str
+            function = click.option(name, field.name, type=kind, default=None, metavar="VALUE", help=shown)(function)
+    return click.option(
+        "--union", multiple=True, metavar="URL", help="Instead of a store: one member of a union, in order of reading; repeat it."
+    )(function)
+
+
+def make_spec(base: MountSpec, options: dict[str, Any], union: tuple[str, ...] = ()) -> MountSpec:
+    """`base` with the options that were given. Members of a union take the same options. Raises `SettingsError`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        spec = msgspec.convert(msgspec.to_builtins(base) | given, MountSpec)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"mount {base.path}: {error}") from error
+    if not union:
+        return spec
+    members = tuple(msgspec.structs.replace(spec, store=url, union=(), write_target=0) for url in union)
+    return msgspec.structs.replace(spec, store="", union=members)
+
+
+@click.group()
+@config_option
+def mount() -> None:
+    """Show and change what is mounted where."""
+
+
+@mount.command("add")
+@click.argument("path")
+@click.argument("store", default="")
+@mount_options
+@config_option
+@json_option
+@pass_invocation
+def add(invocation: Invocation, /, path: str, store: str, union: tuple[str, ...], **options: Any) -> None:
+    """Mount STORE (such as s3://bucket/prefix) at PATH, after a try.
+
+    Credentials go by reference, as whoever runs the server sees it: env:NAME, file:PATH, profile:NAME, instance or anonymous.
+    """
+    spec = make_spec(MountSpec(path, store), options, union)
+    settings = invocation.settings()
+    server = find_server(settings.home, settings.server.control_listen)
+    if server is not None:
+        server.add_mount(spec)
+    else:
+        with open_plane(settings) as plane:
+            plane.check_new(spec)
+            try_here(spec)
+            plane.add_mount(spec, actor=ACTOR)
+    _done(invocation, server, spec, f"mounted {path}")
+
+
+@mount.command("set")
+@click.argument("path")
+@click.option("--store", default=None, metavar="URL", help="Another store.")
+@mount_options
+@config_option
+@json_option
+@pass_invocation
+def set_(invocation: Invocation, /, path: str, union: tuple[str, ...], **options: Any) -> None:
+    """Change options of the mount at PATH, after a try. What is not named stays."""
+    if not union and all(value is None for value in options.values()):
+        raise click.UsageError("name at least one option to change")
+    settings = invocation.settings()
+    server = find_server(settings.home, settings.server.control_listen)
+    current = _find(_views(settings, server), path).spec
+    spec = make_spec(current, options, union)
+    if server is not None:
+        server.replace_mount(spec, expected=current)
+    else:
+        with open_plane(settings) as plane:
+            plane.check_replacement(spec)
+            try_here(spec)
+            plane.replace_mount(spec, expected=current, actor=ACTOR)
+    _done(invocation, server, spec, f"changed {path}")
+
+
+@mount.command("rm")
+@click.argument("path")
+@config_option
+@json_option
+@pass_invocation
+def rm(invocation: Invocation, path: str) -> None:
+    """Take the mount at PATH away. Nothing at its store changes."""
+    settings = invocation.settings()
+    server = find_server(settings.home, settings.server.control_listen)
+    if server is not None:
+        server.remove_mount(path)
+    else:
+        with open_plane(settings) as plane:
+            plane.remove_mount(path, actor=ACTOR)
+    _done(invocation, server, MountSpec(path), f"took {path} away")
+
+
+@mount.command("ls")
+@config_option
+@json_option
+@pass_invocation
+def ls(invocation: Invocation) -> None:
+    """Show all mounts."""
+    settings = invocation.settings()
+    views = _views(settings, find_server(settings.home, settings.server.control_listen))
+    if invocation.as_json:
+        print_json(views)
+        return
+    rows = [(v.spec.path, _store(v.spec), v.spec.freshness, v.spec.residency.value, v.origin, _health(v)) for v in views]
+    if not rows:
+        say("nothing is mounted yet: headrace mount add /name s3://bucket --endpoint URL --credentials env:NAME")
+        return
+    print_table(("PATH", "STORE", "FRESHNESS", "RESIDENCY", "FROM", "HEALTH"), rows)
+
+
+def _views(settings: Settings, server: AdminClient | None) -> tuple[MountView, ...]:
+    if server is not None:
+        return server.mounts()
+    with open_plane(settings) as plane:
+        return tuple(MountView(entry.spec, entry.origin) for entry in plane.mounts())
+
+
+def _find(views: tuple[MountView, ...], path: str) -> MountView:
+    for view in views:
+        if view.spec.path == path:
+            return view
+    raise NotFound(f"nothing is mounted at {path}: see `headrace mount ls`")
+
+
+def _store(spec: MountSpec) -> str:
+    return spec.store or " + ".join(member.store for member in spec.union)
+
+
+def _health(view: MountView) -> str:
+    if view.health is None:
+        return "-"
+    return "healthy" if view.health.healthy else view.health.error or "failing"
+
+
+def _done(invocation: Invocation, server: AdminClient | None, spec: MountSpec, words: str) -> None:
+    if server is None:
+        warn("no server runs here: this was written into its ledger, and holds when it starts")
+    if invocation.as_json:
+        print_json(spec)
+    else:
+        say(words)

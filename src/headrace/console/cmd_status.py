@@ -1,0 +1,162 @@
+"""`headrace status` and `headrace top`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from headrace.console.client import AdminClient, need_server
+from headrace.console.options import Invocation, config_option, json_option, pass_invocation
+from headrace.console.printer import print_json, print_table, rich_table, say, show_seconds, show_time
+from headrace.control.node_view import NodeStats
+from headrace.model.units import format_size
+
+Rows = list[tuple[str, ...]]
+
+_MOUNT_HEAD = ("MOUNT", "STORE", "HEALTH", "SERVED", "FROM STORE", "REQUESTS")
+_MOUNT_RIGHT = frozenset({3, 4, 5})
+_TIER_HEAD = ("TIER", "USED", "CAPACITY", "SEGMENTS", "STATE")
+_TIER_RIGHT = frozenset({1, 2, 3})
+_WORKER_HEAD = ("WORKER", "PROCESS", "STATE", "RESTARTS", "MEMORY", "REQUESTS", "CONNECTIONS")
+_SLOW_HEAD = ("SLOWEST READS", "TIME", "BYTES", "SERVED", "WHEN")
+
+
+def _server(invocation: Invocation) -> AdminClient:
+    settings = invocation.settings()
+    return need_server(settings.home, settings.server.control_listen)
+
+
+@click.command()
+@config_option
+@json_option
+@pass_invocation
+def status(invocation: Invocation) -> None:
+    """Show how the node fares, and where its page is."""
+    server = _server(invocation)
+    stats = server.stats()
+    if invocation.as_json:
+        print_json(stats)
+        return
+    say(f"serves S3 at {stats.data_url}, up {show_seconds(stats.uptime_s)}; status page: {server.login_link}")
+    say(_totals(stats))
+    for head, rows, right in _tables(stats):
+        if rows:
+            say("")
+            print_table(head, rows, right=right)
+
+
+@click.command()
+@click.option("--interval", type=click.FloatRange(0.1, 60), default=1.0, show_default=True, help="Seconds between two looks.")
+@click.option("--count", type=click.IntRange(1), default=None, metavar="N", help="End after N looks.")
+@config_option
+@json_option
+@pass_invocation
+def top(invocation: Invocation, interval: float, count: int | None) -> None:
+    """Watch the node live."""
+    server = _server(invocation)
+    if invocation.as_json or not sys.stdout.isatty():
+        _top_lines(server, interval, count, as_json=invocation.as_json)
+        return
+    from rich.live import Live  # noqa: PLC0415 - a pipe needs no Rich
+
+    before = server.stats()
+    with Live(_frame(before, before), screen=True, auto_refresh=False) as live:
+        looks = 1
+        while count is None or looks < count:
+            time.sleep(interval)
+            now = server.stats()
+            live.update(_frame(before, now), refresh=True)
+            before = now
+            looks += 1
+
+
+def _top_lines(server: AdminClient, interval: float, count: int | None, *, as_json: bool) -> None:
+    before = server.stats()
+    looks = 0
+    while True:
+        now = server.stats() if looks else before
+        if as_json:
+            print_json(now)
+        else:
+            say(f"{_totals(now)}; {_rates(before, now)}")
+        sys.stdout.flush()
+        before = now
+        looks += 1
+        if count is not None and looks >= count:
+            return
+        time.sleep(interval)
+
+
+def _frame(before: NodeStats, now: NodeStats) -> Any:
+    from rich.console import Group  # noqa: PLC0415 - a pipe needs no Rich
+    from rich.text import Text  # noqa: PLC0415
+
+    tables = [rich_table(head, rows, right) for head, rows, right in _tables(now) if rows]
+    head = f"Headrace {now.data_url}  up {show_seconds(now.uptime_s)}  {_rates(before, now)}"
+    return Group(Text(head, style="bold"), Text(_totals(now)), *tables)
+
+
+def _totals(stats: NodeStats) -> str:
+    counters = stats.counters
+    return (
+        f"{counters.requests} requests, hit ratio {100 * counters.hit_ratio:.1f} %, "
+        f"saved at the stores: {format_size(counters.bytes_from_cache)} and {counters.hits + counters.stale} reads"
+    )
+
+
+def _rates(before: NodeStats, now: NodeStats) -> str:
+    seconds = now.uptime_s - before.uptime_s
+    if seconds <= 0:
+        return "measuring"
+    served = max(0, now.counters.bytes_served - before.counters.bytes_served) / seconds
+    fetched = max(0, now.counters.store_bytes - before.counters.store_bytes) / seconds
+    requests = max(0, now.counters.requests - before.counters.requests) / seconds
+    return f"{requests:.0f} requests/s, {format_size(served)}/s served, {format_size(fetched)}/s from stores"
+
+
+def _tables(stats: NodeStats) -> list[tuple[tuple[str, ...], Rows, frozenset[int]]]:
+    mounts: Rows = [
+        (
+            m.path,
+            m.store,
+            "healthy" if m.healthy else m.error or "failing",
+            format_size(m.bytes_served),
+            format_size(m.store_bytes),
+            str(m.store_requests),
+        )
+        for m in stats.mounts
+    ]
+    tiers: Rows = [
+        (
+            t.name,
+            format_size(t.used_bytes),
+            format_size(t.capacity_bytes),
+            str(t.segments),
+            "in service" if t.healthy else t.note or "out of service",
+        )
+        for t in stats.tiers
+    ]
+    workers: Rows = [
+        (
+            str(w.index),
+            str(w.pid),
+            "serving" if w.alive else "starting",
+            str(w.restarts),
+            format_size(w.rss_bytes),
+            str(w.counters.requests),
+            str(w.counters.connections),
+        )
+        for w in stats.workers
+    ]
+    slow: Rows = [
+        (r.path, show_seconds(r.seconds), format_size(r.bytes), r.served, show_time(r.at_s)) for r in stats.slowest[:10]
+    ]
+    return [
+        (_MOUNT_HEAD, mounts, _MOUNT_RIGHT),
+        (_TIER_HEAD, tiers, _TIER_RIGHT),
+        (_WORKER_HEAD, workers, frozenset({1, 3, 4, 5, 6})),
+        (_SLOW_HEAD, slow, frozenset({1, 2})),
+    ]

@@ -1,0 +1,62 @@
+"""`headrace up`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import msgspec
+
+from headrace.console.client import AdminClient, control_url_file
+from headrace.console.options import Invocation, config_option, json_option, pass_invocation
+from headrace.console.printer import print_json, say
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What is said when the node serves."""
+
+    data_url: str
+    control_url: str
+    login_link: str
+    credentials: str
+
+
+@click.command()
+@click.option("--once-ready-fd", type=click.IntRange(0), metavar="FD", help="Write a line of JSON there when serving.")
+@config_option
+@json_option
+@pass_invocation
+def up(invocation: Invocation, once_ready_fd: int | None) -> None:
+    """Run everything here: data port, control port, page keeper."""
+    from headrace.node.supervisor import run  # noqa: PLC0415 - the help needs no node
+
+    settings = invocation.settings()
+    url_file = control_url_file(settings.home)
+
+    def announce(data_url: str, control_url: str, token: str) -> None:
+        url_file.write_text(control_url + "\n", encoding="utf-8")
+        link = AdminClient(control_url, token).login_link
+        ready = Ready(data_url, control_url, link, str(settings.home / "credentials"))
+        if once_ready_fd is not None:
+            with os.fdopen(once_ready_fd, "wb") as file:
+                file.write(msgspec.json.encode(ready) + b"\n")
+        _show(ready, invocation.as_json)
+
+    try:
+        run(settings, announce=announce)
+    finally:
+        _forget(url_file)
+
+
+def _forget(url_file: Path) -> None:
+    url_file.unlink(missing_ok=True)
+
+
+def _show(ready: Ready, as_json: bool) -> None:
+    if as_json:
+        print_json(ready)
+        return
+    say(f"Headrace serves S3 at      {ready.data_url}   (keys: {ready.credentials})")
+    say(f"The status page is at      {ready.login_link}")
+    say("Mount something:           headrace mount add /name s3://bucket --endpoint URL --credentials env:NAME")
