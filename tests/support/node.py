@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -68,29 +68,30 @@ class RunningNode:
 def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None) -> RunningNode:
     """Start it and wait until it serves; `config` is added behind its `[server]` table."""
     home.mkdir(parents=True, exist_ok=True)
-    ready = home / "ready.json"
-    ready.unlink(missing_ok=True)
     path = home / "headrace.toml"
     path.write_text(
         f'[server]\nhome = "{home}/state"\ndata_listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"\nprocesses = {processes}\n\n{config}'
     )
     merged = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")} | dict(environ or {})
+    ours, theirs = os.pipe()
     with open(home / "node.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headrace", "--config", str(path), "up", "--ready-file", str(ready)],
+            [sys.executable, "-m", "headrace", "--config", str(path), "up", "--once-ready-fd", str(theirs)],
             stdout=log,
             stderr=log,
             env=merged,
+            pass_fds=(theirs,),
         )
+    os.close(theirs)
     node = RunningNode(home=home / "state", config=path, process=process, environ=merged)
-    deadline = time.monotonic() + 30
-    while not ready.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise AssertionError(f"the node did not start:\n{(home / 'node.log').read_text()}")
-        time.sleep(0.01)
-    told = json.loads(ready.read_text())
-    node.data, node.control = told["data"].removeprefix("http://"), told["control"].removeprefix("http://")
+    with open(ours, "rb") as pipe:
+        line = pipe.readline() if select.select([pipe], [], [], 30)[0] else b""
+    if not line:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"the node did not start:\n{(home / 'node.log').read_text()}")
+    told = json.loads(line)
+    node.data, node.control = told["data_url"].removeprefix("http://"), told["control_url"].removeprefix("http://")
     node.token = (node.home / "run" / "admin.token").read_text().strip()
     owner = tomllib.loads((node.home / "credentials").read_text())
     node.key_id, node.secret = owner["access_key_id"], owner["secret_access_key"]

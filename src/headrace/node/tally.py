@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,6 +41,8 @@ class Tally:
     def __init__(self, tell: Callable[[Event], None]) -> None:
         self._tell = tell
         self._mounts: dict[str, _MountTally] = {}
+        self.served: Counter[str] = Counter()
+        self.bytes_from_cache = 0
         self.fills = 0
         self.fill_errors = 0
         self.pages_dropped = 0
@@ -55,6 +58,9 @@ class Tally:
             row = self._row(event.mount)
             row.requests += 1
             row.bytes_served += event.bytes
+            self.served[event.served] += 1
+            if event.served in ("hit", "stale"):
+                self.bytes_from_cache += event.bytes
         elif isinstance(event, FillEnded):
             self.fills += 1
             self.fill_errors += bool(event.error)

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from headrace.control.state import NodeState
-from headrace.gateways.handoff import HandoffServer
+from headrace.gateways.handoff import HandoffDesk, HandoffServer
+from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.keys import KeyRing
 from headrace.gateways.s3.server import S3Gateway, Server, serve
 from headrace.model.clock import SystemClock
@@ -63,7 +64,7 @@ class Worker:
             case Apply():
                 self._apply(request.state)
             case AskStats():
-                return report(self._epoch, self._tally, self._gateway, self._pages, self._mounts)
+                return report(self._epoch, self._tally, self._server.stats(), self._pages, self._mounts)
             case Load():
                 return Amount(await load(self._mounts.namespace, request.path))
             case Free():
@@ -97,8 +98,15 @@ class Worker:
         )
         self._apply(boot.state)
         self._server: Server = await serve(self._gateway, self._data)
-        self._handoff = HandoffServer(self._gateway, self._mounts.namespace)
-        await self._handoff.start(self._handoff_socket)
+        desk = HandoffDesk(
+            self._mounts.namespace,
+            Authenticator(self._keys, boot.gateway.region),
+            lambda: self._gateway.policy,
+            clock=clock,
+            emit=self._tally.emit,
+        )
+        self._handoff = HandoffServer(desk)
+        self._handoff.start(self._handoff_socket)
 
     def _apply(self, state: NodeState) -> None:
         if state.epoch < self._epoch:
