@@ -1,0 +1,105 @@
+"""Request and Response: the plain values between the engine and a handler."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Protocol
+
+import msgspec
+
+from headrace.model.reading import Reading
+
+
+class BadFraming(Exception):
+    """What came in is not one well-formed request; the connection ends after the refusal.
+
+    `status` is the HTTP status to refuse with; the text says why, for the refusal's message.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class Body(Protocol):
+    """The body of a request. Reading it is what makes the engine ask for it (`100 Continue`)."""
+
+    length: int | None
+    """Announced length in bytes; None when chunked."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body's bytes in order. Raises `BadFraming` when it ends early or is malformed."""
+
+
+class Request:
+    """One request as it came: raw target, header names in lower case, nothing decoded.
+
+    `headers` joins repeated names' values with commas in their order; values keep spaces at their end.
+    """
+
+    __slots__ = ("body", "headers", "http11", "keep_alive", "method", "note", "path", "peer", "query", "started_s")
+
+    def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], *, http11: bool, peer: str) -> None:
+        self.method = method
+        self.path, _, self.query = target.partition(b"?")
+        self.headers = headers
+        self.http11 = http11
+        self.peer = peer
+        self.body: Body | None = None
+        self.keep_alive = http11
+        self.note: object = None
+        """The handler's own, from `quick` or `handle` to `finished`."""
+        self.started_s = 0.0
+        """Monotonic seconds when the head was complete."""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """What to answer. `fields` are whole header lines, as `render_fields` makes them.
+
+    The engine adds `content-length` and `connection`. `length` is what to announce when no body
+    follows (HEAD); -1: the body's own length.
+    """
+
+    status: int
+    fields: bytes = b""
+    body: bytes | Reading = b""
+    length: int = -1
+    close: bool = False
+
+
+class Handler(Protocol):
+    """A protocol above HTTP. `quick` and `handle` never raise on purpose."""
+
+    def quick(self, request: Request) -> Response | None:
+        """The answer, if it can be given at once; None: `handle` will. Only asked for requests without a body."""
+
+    async def handle(self, request: Request) -> Response:
+        """The answer. A `Reading` in it is closed by the engine."""
+
+    def refuse(self, status: int, reason: str, peer: str) -> Response:
+        """The engine's own refusal (bad framing, limits, overload) in the protocol's form."""
+
+    def finished(self, request: Request, response: Response, sent: int, *, complete: bool) -> None:
+        """The answer has left, or was cut after `sent` body bytes."""
+
+
+_FORBIDDEN = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"
+_NAME_OK = b"abcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def render_fields(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Header lines from names and values. Text outside Latin-1 is sent as UTF-8, as S3 does.
+
+    Control characters, which could split the response, become spaces; a name that is no token
+    is left out.
+    """
+    lines = []
+    for name, value in pairs:
+        raw_name, raw = name.encode("utf-8", "replace"), value.encode("utf-8", "replace")
+        if not raw_name or raw_name.lower().strip(_NAME_OK):
+            continue
+        if raw.translate(None, _FORBIDDEN) != raw:
+            raw = bytes(32 if byte in _FORBIDDEN else byte for byte in raw)
+        lines.append(raw_name + b": " + raw + b"\r\n")
+    return b"".join(lines)

@@ -1,0 +1,248 @@
+"""Getting one answer out: bytes, pieces of memory, slices of files, or a stream, with back-pressure.
+
+Buffers go through the transport. Slices of files go from the kernel's page cache to the socket with
+`sendfile` on a duplicate of the socket's descriptor (uvloop has no `sendfile` of its own), and only
+while nothing is queued in the transport, so that bytes never overtake each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+
+from headrace.model.errors import HeadraceError
+from headrace.model.reading import FileSlice, Piece, Reading
+
+_WRITE_BYTES = 256 * 1024
+_HIGH_WATER_BYTES = 512 * 1024
+_COPY_BYTES = 16 * 1024
+_TURN_BYTES = 2 * 1024 * 1024
+
+
+class Pump:
+    """Writes one answer at a time to one transport. `done(complete)` is called once for each."""
+
+    __slots__ = (
+        "_done", "_drained", "_head", "_loop", "_offset", "_pieces", "_sock", "_total", "_waiting", "_watching", "_writing",
+        "body_sent", "late", "paused", "streaming", "transport",
+    )  # fmt: skip
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, done: Callable[[bool], None]) -> None:
+        self.transport = transport
+        self._loop = loop
+        self._done = done
+        self._sock: socket.socket | None = None
+        self._pieces: tuple[Piece, ...] = ()
+        self._offset = 0
+        self._head = b""
+        self._total = 0
+        self._writing = False
+        self._watching = False
+        self._waiting = False
+        self._drained: asyncio.Future[None] | None = None
+        self.streaming: Reading | None = None
+        self.body_sent = 0
+        self.paused = False
+        self.late = False
+        """Whether the last answer ended later than in the call that began it."""
+        transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
+
+    def begin(self, head: bytes, body: bytes | Reading) -> None:
+        """Start an answer. A `Reading` without ready pieces is left in `streaming`, for `stream`."""
+        self.body_sent = 0
+        self.late = False
+        if isinstance(body, bytes):
+            self.transport.write(head + body if body else head)
+            self._finish(len(body))
+            return
+        ready = body.ready
+        if ready is None:
+            self.streaming = body
+            self._head = head
+            return
+        if len(ready) == 1:
+            piece = ready[0]
+            if not isinstance(piece, FileSlice) and len(piece) <= _WRITE_BYTES:
+                self._write_one(head, piece)
+                return
+        self._head = head
+        self._pieces = ready
+        self._offset = 0
+        self._writing = True
+        self.resume()
+        self.late = self._writing
+
+    def _write_one(self, head: bytes, piece: bytes | bytearray | memoryview) -> None:
+        if len(piece) <= _COPY_BYTES:
+            self.transport.write(b"".join((head, piece)))
+        else:
+            self.transport.writelines((head, piece))
+        self._finish(len(piece))
+
+    def _finish(self, sent: int) -> None:
+        self._total += sent
+        self.body_sent = sent
+        self._done(True)
+
+    async def stream(self) -> None:
+        """Send the Reading in `streaming`. Ends the answer incomplete when it fails; never short."""
+        reading = self.streaming
+        assert reading is not None  # noqa: S101  the connection calls only then
+        self.late = True
+        complete = False
+        try:
+            self.transport.write(self._head)
+            self._head = b""
+            async for buffer in reading:
+                self.transport.write(buffer)
+                self.body_sent += len(buffer)
+                self._total += len(buffer)
+                if self.paused:
+                    self._drained = self._loop.create_future()
+                    await self._drained
+                    self._drained = None
+            complete = self.body_sent == reading.range.length
+        except HeadraceError:
+            complete = False  # the connection is aborted: nothing that was sent can look whole
+        finally:
+            self.streaming = None
+            await reading.aclose()
+            self._done(complete)
+
+    def resume(self) -> None:
+        """Go on where the client's slowness stopped the answer."""
+        if self._drained is not None:
+            if not self._drained.done():
+                self._drained.set_result(None)
+            return
+        if self._waiting:
+            self._waiting = False
+            self.transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
+        if not self._writing:
+            return
+        try:
+            while self._pieces and not self.paused and not self._waiting:
+                piece = self._pieces[0]
+                if not (self._send_slice(piece) if isinstance(piece, FileSlice) else self._send_buffer(piece)):
+                    return
+                self._pieces = self._pieces[1:]
+                self._offset = 0
+        except OSError:
+            self._end(False)
+            return
+        if not self._pieces:
+            if self._head:
+                self.transport.write(self._head)
+                self._head = b""
+            self._end(True)
+
+    def _send_buffer(self, piece: bytes | bytearray | memoryview) -> bool:
+        view = memoryview(piece)
+        while self._offset < len(view):
+            if self.paused:
+                return False
+            part = view[self._offset : self._offset + _WRITE_BYTES]
+            if self._head:
+                self.transport.writelines((self._head, part))
+                self._head = b""
+            else:
+                self.transport.write(part)
+            self._offset += len(part)
+            self.body_sent += len(part)
+        return True
+
+    def _send_slice(self, piece: FileSlice) -> bool:
+        if piece.length <= _COPY_BYTES:
+            data = os.pread(piece.fd, piece.length, piece.offset)
+            if len(data) != piece.length:
+                raise OSError("a file was cut while it was read")
+            return self._send_buffer(data)
+        if self.transport.get_write_buffer_size():
+            self._wait_for_flush()
+            return False
+        sock = self._socket()
+        if self._head and not self._send_head(sock, more=piece.length > 0):
+            return False
+        turn = _TURN_BYTES
+        while self._offset < piece.length:
+            if turn <= 0:
+                self._watch()
+                return False
+            try:
+                sent = os.sendfile(sock.fileno(), piece.fd, piece.offset + self._offset, min(piece.length - self._offset, turn))
+            except BlockingIOError:
+                self._watch()
+                return False
+            if sent == 0:
+                raise OSError("a file was cut while it was sent")
+            turn -= sent
+            self._offset += sent
+            self.body_sent += sent
+        return True
+
+    def _send_head(self, sock: socket.socket, *, more: bool) -> bool:
+        try:
+            sent = sock.send(self._head, socket.MSG_MORE if more else 0)
+        except BlockingIOError:
+            sent = 0
+        self._head = self._head[sent:]
+        if self._head:
+            self._watch()
+        return not self._head
+
+    def _socket(self) -> socket.socket:
+        if self._sock is None:
+            original = self.transport.get_extra_info("socket")
+            self._sock = socket.socket(fileno=os.dup(original.fileno()))
+            self._sock.setblocking(False)
+        return self._sock
+
+    def _wait_for_flush(self) -> None:
+        """Be resumed when the transport holds nothing more."""
+        self._waiting = True
+        self.transport.set_write_buffer_limits(0)
+        if not self.paused:
+            self._loop.call_soon(self.resume)
+
+    def _watch(self) -> None:
+        if not self._watching and self._sock is not None:
+            self._watching = True
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+
+    def _unwatch(self) -> None:
+        if self._watching and self._sock is not None:
+            self._watching = False
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _writable(self) -> None:
+        self._unwatch()
+        self.resume()
+
+    def _end(self, complete: bool) -> None:
+        self._writing = False
+        self._pieces = ()
+        self._head = b""
+        self._unwatch()
+        self._total += self.body_sent
+        self._done(complete)
+
+    def blocked(self) -> bool:
+        """Whether bytes wait for the client to take them."""
+        return self._watching or self.paused or self.transport.get_write_buffer_size() > 0
+
+    def moved(self) -> int:
+        """A count that grows as the client takes bytes."""
+        return self._total + (self.body_sent if self._writing else 0) - self.transport.get_write_buffer_size()
+
+    def lost(self) -> None:
+        """The connection is gone: free what is held."""
+        self._unwatch()
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self._drained is not None and not self._drained.done():
+            self._drained.cancel()
+        if self._writing:
+            self._end(False)

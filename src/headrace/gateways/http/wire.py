@@ -1,0 +1,28 @@
+"""The bytes of a response's head."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from headrace.gateways.http.messages import Request, Response
+from headrace.model.reading import Reading
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+_BODILESS = frozenset((204, 304))
+
+
+def response_head(request: Request | None, response: Response, date_line: bytes, *, close: bool) -> bytes:
+    """Status line, headers and the blank line. `request` is None for a refusal before there was one."""
+    if close:
+        connection = b"connection: close\r\n"
+    else:
+        connection = b"" if request is None or request.http11 else b"connection: keep-alive\r\n"
+    status = response.status
+    if status in _BODILESS:
+        return b"%s%s%s%s\r\n" % (_STATUS_LINES[status], date_line, response.fields, connection)
+    length = response.length
+    if length < 0:
+        body = response.body
+        length = body.range.length if isinstance(body, Reading) else len(body)
+    return b"%s%s%scontent-length: %d\r\n%s\r\n" % (_STATUS_LINES[status], date_line, response.fields, length, connection)

@@ -1,0 +1,283 @@
+"""Who is calling: Signature Version 4, in the header or in a presigned URL, or nobody.
+
+Every check that does not need the key comes first and says what is wrong with the request; the
+signature itself is compared in constant time, and its refusal says nothing more.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+
+from headrace.gateways.http.messages import Request
+from headrace.gateways.s3.errors import S3Error, refused
+from headrace.gateways.s3.keys import KeyRing
+from headrace.model.sigv4 import (
+    ALGORITHM,
+    MAX_EXPIRES_S,
+    UNSIGNED_PAYLOAD,
+    Pair,
+    canonical_path,
+    canonical_query,
+    canonical_value,
+    signature,
+    split_query,
+    string_to_sign,
+)
+from headrace.policy.rules import ANONYMOUS, Caller
+
+WINDOW_S = 900
+_AUTHORIZATION = re.compile(
+    rb"AWS4-HMAC-SHA256 +Credential=([^\s,/][^\s,]{0,255}?)/([^/,\s]*)/([^/,\s]*)/([^/,\s]*)/([^/,\s]*), ?"
+    rb"SignedHeaders=([^\s,]{0,4096}), ?Signature=([0-9a-f]{64})"
+)
+_CREDENTIAL = re.compile(rb"([^\s,/][^\s,]{0,255}?)/([^/]*)/([^/]*)/([^/]*)/([^/]*)")
+_SIGNATURE = re.compile(rb"[0-9a-f]{64}")
+_STAMP = re.compile(rb"\d{8}T\d{6}Z")
+_HEADER_NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+(?:;[!#$%&'*+\-.^_`|~0-9a-z]+)*")
+_EXPIRES = re.compile(rb"\d{1,9}")
+_CONTENT_SHA = re.compile(rb"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]{1,64}")
+_QUERY_NAMES = (
+    b"X-Amz-Algorithm", b"X-Amz-Credential", b"X-Amz-Date", b"X-Amz-Expires", b"X-Amz-SignedHeaders", b"X-Amz-Signature",
+)  # fmt: skip
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """An authenticated caller. `content_sha256` is what the caller signed about the body."""
+
+    caller: Caller
+    content_sha256: bytes = UNSIGNED_PAYLOAD
+
+
+NOBODY = Identity(ANONYMOUS)
+
+
+class _Scope(msgspec.Struct, frozen=True):
+    """What a credential says it is good for."""
+
+    key_id: bytes
+    date: bytes
+    region: bytes
+    service: bytes
+    terminator: bytes
+
+
+class Authenticator:
+    """Checks signatures with the keys of a ring, for one region. No IO; the time is handed in."""
+
+    def __init__(self, keys: KeyRing, region: str) -> None:
+        self._keys = keys
+        self._region = region.encode()
+        self._callers: dict[bytes, Caller] = {}
+
+    def identify(self, request: Request, now_s: float) -> Identity:
+        """Raises `S3Error` for everything but a right signature or none at all."""
+        authorization = request.headers.get(b"authorization")
+        query = request.query
+        in_query = b"X-Amz-" in query or b"Signature=" in query or b"%" in query
+        if authorization is not None:
+            if in_query and _has_credentials(split_query(query)):
+                raise refused("InvalidArgument", "Only one auth mechanism allowed: the header or the query, not both.")
+            return self._by_header(request, authorization, now_s)
+        if in_query:
+            pairs = split_query(query)
+            if _has_credentials(pairs):
+                return self._by_query(request, pairs, now_s)
+        return NOBODY
+
+    def _by_header(self, request: Request, authorization: bytes, now_s: float) -> Identity:
+        match = _AUTHORIZATION.fullmatch(authorization)
+        if match is None:
+            raise _malformed_header(authorization)
+        key_id, date, region, service, terminator, signed, claimed = match.groups()
+        headers = request.headers
+        stamp = headers.get(b"x-amz-date") or _date_header(headers)
+        signed_at = _stamp_s(stamp)
+        if signed_at is None:
+            raise refused("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
+        self._check_scope(_Scope(key_id, date, region, service, terminator), stamp, "AuthorizationHeaderMalformed")
+        if abs(now_s - signed_at) > WINDOW_S:
+            raise refused(
+                "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.",
+                caller=_text(key_id),
+            )  # fmt: skip
+        content = headers.get(b"x-amz-content-sha256")
+        if content is None or not _CONTENT_SHA.fullmatch(content):
+            raise refused("InvalidRequest", "Missing or malformed header for this request: x-amz-content-sha256")
+        lines = _signed_lines(request, signed, "AuthorizationHeaderMalformed")
+        query = canonical_query(split_query(request.query)) if request.query else b""
+        canonical = b"\n".join((request.method, canonical_path(request.path), query, lines, signed, content))
+        self._compare(key_id, date, stamp, canonical, claimed)
+        return Identity(self._caller(key_id), content)
+
+    def _by_query(self, request: Request, pairs: list[Pair], now_s: float) -> Identity:
+        given = _presigned_values(pairs)
+        if given[b"X-Amz-Algorithm"] != ALGORITHM:
+            raise _bad_query('X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"')
+        match = _CREDENTIAL.fullmatch(given[b"X-Amz-Credential"])
+        if match is None:
+            raise _bad_query("X-Amz-Credential is not <key>/<date>/<region>/s3/aws4_request")
+        scope = _Scope(*match.groups())
+        stamp = given[b"X-Amz-Date"]
+        signed_at = _stamp_s(stamp)
+        if signed_at is None:
+            raise _bad_query('X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"')
+        self._check_scope(scope, stamp, "AuthorizationQueryParametersError")
+        _check_expiry(given[b"X-Amz-Expires"], signed_at, now_s, _text(scope.key_id))
+        claimed = given[b"X-Amz-Signature"]
+        if not _SIGNATURE.fullmatch(claimed):
+            raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
+        signed = given[b"X-Amz-SignedHeaders"]
+        lines = _signed_lines(request, signed, "AuthorizationQueryParametersError")
+        content = request.headers.get(b"x-amz-content-sha256", UNSIGNED_PAYLOAD)
+        query = canonical_query([pair for pair in pairs if pair[0] != b"X-Amz-Signature"])
+        canonical = b"\n".join((request.method, canonical_path(request.path), query, lines, signed, content))
+        self._compare(scope.key_id, scope.date, stamp, canonical, claimed)
+        return Identity(self._caller(scope.key_id), content)
+
+    def _check_scope(self, scope: _Scope, stamp: bytes, code: str) -> None:
+        if scope.date != stamp[:8]:
+            raise refused(code, "The date in the credential scope does not match the date of the request.")
+        if scope.service != b"s3" or scope.terminator != b"aws4_request":
+            raise refused(code, 'The credential scope must end with "s3/aws4_request".')
+        if scope.region != self._region:
+            expected = self._region.decode()
+            raise refused(
+                code, f"The region {_text(scope.region)!r} is wrong; expecting {expected!r}", detail=(("Region", expected),)
+            )
+
+    def _compare(self, key_id: bytes, date: bytes, stamp: bytes, canonical: bytes, claimed: bytes) -> None:
+        key = self._keys.day_key(key_id, date, self._region)
+        if key is None:
+            raise refused(
+                "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", caller=_text(key_id)
+            )
+        scope = b"%b/%b/s3/aws4_request" % (date, self._region)
+        if not hmac.compare_digest(signature(key, string_to_sign(stamp, scope, canonical)), claimed):
+            raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(key_id))
+
+    def _caller(self, key_id: bytes) -> Caller:
+        found = self._callers.get(key_id)
+        if found is None:
+            if len(self._callers) >= 4096:
+                self._callers.clear()
+            found = self._callers[key_id] = Caller(key_id.decode())
+        return found
+
+
+_MISMATCH = (
+    "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+)
+
+
+def _text(raw: bytes) -> str:
+    return raw[:128].decode("utf-8", "replace")
+
+
+def _bad_query(message: str) -> S3Error:
+    return refused("AuthorizationQueryParametersError", message)
+
+
+def _malformed_header(authorization: bytes) -> S3Error:
+    if not authorization.startswith(b"AWS4-"):
+        return refused("InvalidRequest", "The authorization mechanism you have provided is not supported. Use AWS4-HMAC-SHA256.")
+    return refused(
+        "AuthorizationHeaderMalformed",
+        "The authorization header is not AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=… as it should be.",
+    )
+
+
+def _has_credentials(pairs: list[Pair]) -> bool:
+    """Whether a query tries to authenticate, in whatever spelling: half a credential is a refusal, never nobody."""
+    lowered = {name.lower() for name, _ in pairs}
+    return not lowered.isdisjoint(_CREDENTIAL_NAMES)
+
+
+_CREDENTIAL_NAMES = frozenset(
+    (b"x-amz-algorithm", b"x-amz-credential", b"x-amz-signature", b"x-amz-signedheaders", b"x-amz-expires", b"x-amz-date",
+     b"x-amz-security-token", b"awsaccesskeyid", b"signature")
+)  # fmt: skip
+
+
+def _presigned_values(pairs: list[Pair]) -> dict[bytes, bytes]:
+    given: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        if name.lower() in _CREDENTIAL_NAMES:
+            if name in given:
+                raise _bad_query(f"{_text(name)} is given more than once")
+            given[name] = value
+    if b"Signature" in given or b"AWSAccessKeyId" in given:
+        raise refused("InvalidRequest", "The authorization mechanism you have provided is not supported. Use AWS4-HMAC-SHA256.")
+    if b"X-Amz-Security-Token" in given:
+        raise refused("InvalidToken", "The provided token is malformed or otherwise invalid.")
+    if any(name not in given for name in _QUERY_NAMES):
+        raise _bad_query("Query-string authentication version 4 requires all six X-Amz-… parameters: " + ", ".join(
+            name.decode() for name in _QUERY_NAMES))
+    return given
+
+
+def _check_expiry(expires: bytes, signed_at: int, now_s: float, caller: str) -> None:
+    if not _EXPIRES.fullmatch(expires):
+        raise _bad_query("X-Amz-Expires should be a number of seconds that is not negative")
+    if not 1 <= int(expires) <= MAX_EXPIRES_S:
+        raise _bad_query(f"X-Amz-Expires must be between 1 and {MAX_EXPIRES_S} seconds (a week)")
+    if signed_at - now_s > WINDOW_S:
+        raise refused("RequestTimeTooSkewed", "The request is signed for a time that has not come yet.", caller=caller)
+    if now_s > signed_at + int(expires):
+        raise refused("AccessDenied", "Request has expired", caller=caller)
+
+
+def _signed_lines(request: Request, signed: bytes, code: str) -> bytes:
+    """The canonical header lines. Raises unless the list is well-formed and covers what must be signed."""
+    names, members = _signed_names(signed)
+    if not names:
+        raise refused(code, "SignedHeaders must be lower case, sorted, without repeats, and not empty")
+    if b"host" not in members:
+        raise refused("AccessDenied", "The host header must be signed")
+    headers = request.headers
+    for name in headers:
+        if name.startswith(b"x-amz-") and name not in members:
+            raise refused("AccessDenied", f"There were headers present in the request which were not signed: {_text(name)}")
+    if b"x-amz-security-token" in headers:
+        raise refused("InvalidToken", "The provided token is malformed or otherwise invalid.")
+    try:
+        lines = b"".join([b"%b:%b\n" % (name, headers[name]) for name in names])
+        if b"  " in lines or b" \n" in lines or b"\t" in lines:
+            lines = b"".join([b"%b:%b\n" % (name, canonical_value(headers[name])) for name in names])
+    except KeyError as error:
+        raise refused("AccessDenied", f"A signed header is missing from the request: {_text(error.args[0])}") from None
+    return lines
+
+
+@lru_cache(maxsize=512)
+def _signed_names(signed: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
+    """The names, or none when the list is malformed."""
+    if not _HEADER_NAMES.fullmatch(signed):
+        return (), frozenset()
+    names = tuple(signed.split(b";"))
+    if list(names) != sorted(set(names)):
+        return (), frozenset()
+    return names, frozenset(names)
+
+
+def _date_header(headers: dict[bytes, bytes]) -> bytes:
+    """Old clients sign the `date` header instead of `x-amz-date`, in the same form."""
+    return headers.get(b"date", b"")
+
+
+@lru_cache(maxsize=1024)
+def _stamp_s(stamp: bytes) -> int | None:
+    """Seconds since 1970 UTC of `20260131T235959Z`, or None."""
+    if not _STAMP.fullmatch(stamp):
+        return None
+    try:
+        moment = datetime(
+            int(stamp[:4]), int(stamp[4:6]), int(stamp[6:8]), int(stamp[9:11]), int(stamp[11:13]), int(stamp[13:15]), tzinfo=UTC
+        )
+    except ValueError:
+        return None
+    return int(moment.timestamp())

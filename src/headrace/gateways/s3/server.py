@@ -1,0 +1,256 @@
+"""S3Gateway: admits requests, runs their operations, and answers every error in S3's form."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+from headrace.gateways.http.messages import BadFraming, Request, Response, render_fields
+from headrace.gateways.http.server import HttpServer
+from headrace.gateways.s3.auth import NOBODY, Authenticator, Identity
+from headrace.gateways.s3.buckets import get_bucket_location, get_bucket_versioning, head_bucket, list_buckets
+from headrace.gateways.s3.context import Call
+from headrace.gateways.s3.errors import S3Error, error_body, refused, translate
+from headrace.gateways.s3.hot import HotPath, HotRead
+from headrace.gateways.s3.keys import KeyRing
+from headrace.gateways.s3.listing import list_objects
+from headrace.gateways.s3.objects import get_object, get_object_attributes, get_object_tagging, head_object
+from headrace.gateways.s3.routes import Level, Operation, Route, check_unsupported_headers, find_route
+from headrace.gateways.s3.stats import GatewayStats, Tally
+from headrace.gateways.s3.target import Target, read_target
+from headrace.gateways.settings import GatewaySettings
+from headrace.model.clock import Clock
+from headrace.model.errors import HeadraceError, NotFound
+from headrace.model.events import AccessRefused, BackgroundError, ReadServed
+from headrace.model.objects import Emit
+from headrace.model.reading import Reading
+from headrace.model.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
+from headrace.namespace.namespace import Namespace
+from headrace.policy.rules import Action, Policy
+
+_OPERATIONS: dict[Operation, Callable[[Call], Awaitable[Response]]] = {
+    Operation.LIST_BUCKETS: list_buckets,
+    Operation.HEAD_BUCKET: head_bucket,
+    Operation.GET_BUCKET_LOCATION: get_bucket_location,
+    Operation.GET_BUCKET_VERSIONING: get_bucket_versioning,
+    Operation.LIST_OBJECTS: list_objects,
+    Operation.LIST_OBJECTS_V2: list_objects,
+    Operation.GET_OBJECT: get_object,
+    Operation.HEAD_OBJECT: head_object,
+    Operation.GET_OBJECT_ATTRIBUTES: get_object_attributes,
+    Operation.GET_OBJECT_TAGGING: get_object_tagging,
+}
+_REFUSAL_CODES = {408: "RequestTimeout", 413: "EntityTooLarge", 503: "SlowDown"}
+
+
+class _Noted:
+    """What the gateway remembers of a request until its answer has left."""
+
+    __slots__ = ("operation", "path")
+
+    def __init__(self) -> None:
+        self.operation = "Unknown"
+        self.path = ""
+
+
+class S3Gateway:
+    """The S3 API over a namespace; a `Handler` of the HTTP engine.
+
+    `policy` may be replaced at any time, the keys in `keys` too; both hold from the next request.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        keys: KeyRing,
+        policy: Policy,
+        *,
+        clock: Clock,
+        emit: Emit,
+        settings: GatewaySettings,
+    ) -> None:
+        self.policy = policy
+        self.settings = settings
+        self.clock = clock
+        self.tally = Tally(settings.slowest_reads)
+        self._namespace = namespace
+        self._emit = emit
+        self._authenticator = Authenticator(keys, settings.region)
+        self._hot = HotPath(namespace, self._authenticator, settings.domain)
+        self._id_prefix = os.urandom(4).hex().upper().encode()
+        self._host_id = os.urandom(12).hex()
+        self._id_fields = f"x-amz-id-2: {self._host_id}\r\nserver: Headrace\r\n".encode()
+        self._served = 0
+
+    def quick(self, request: Request) -> Response | None:
+        """`Handler.quick`."""
+        found = self._hot.answer(request, self.policy, self.clock.time())
+        if found is None:
+            return None
+        response, request.note = found
+        self.tally.started += 1
+        return Response(response.status, self._ids(self._next_id()) + response.fields, response.body)
+
+    async def handle(self, request: Request) -> Response:
+        """`Handler.handle`."""
+        self.tally.started += 1
+        request_id = self._next_id()
+        noted = request.note = _Noted()
+        try:
+            response = await self._serve(request, noted)
+        except HeadraceError as error:
+            response = self._error(translate(error, missing=await self._missing(error, noted)), noted.path, request_id)
+        except BadFraming as error:
+            response = self._error(_as_refusal(error.status, error.reason), noted.path, request_id)
+        except Exception as error:  # noqa: BLE001  a fault of ours must answer 500, and say so to the operator
+            self._emit(BackgroundError("s3 gateway", f"{noted.operation}: {type(error).__name__}: {error}"))
+            response = self._error(S3Error("InternalError", "We encountered an internal error."), noted.path, request_id)
+        fields = self._ids(request_id) + response.fields
+        return Response(response.status, fields, response.body, length=response.length, close=response.close)
+
+    def refuse(self, status: int, reason: str, peer: str) -> Response:
+        """`Handler.refuse`."""
+        self.tally.started += 1
+        self.tally.refused += 1
+        self.tally.request("Unknown", status)
+        self._emit(AccessRefused(reason=reason, caller="", method="", path="", peer=peer))
+        request_id = self._next_id()
+        response = self._error(_as_refusal(status, reason), "", request_id)
+        return Response(status, self._ids(request_id) + response.fields, response.body)
+
+    def finished(self, request: Request, response: Response, sent: int, *, complete: bool) -> None:
+        """`Handler.finished`."""
+        note = request.note
+        tally = self.tally
+        if not complete:
+            tally.cut_short += 1
+        body = response.body
+        if isinstance(note, HotRead):
+            tally.request("GetObject", response.status)
+            self._count_read(request, note.path, note.reading, sent, response.status)
+        elif isinstance(note, _Noted):
+            tally.request(note.operation, response.status)
+            if isinstance(body, Reading):
+                self._count_read(request, note.path, body, sent, response.status)
+            else:
+                tally.bytes_sent += sent
+
+    def _count_read(self, request: Request, path: str, reading: Reading, sent: int, status: int) -> None:
+        seconds = self.clock.monotonic() - request.started_s
+        self.tally.read(path, reading, sent, seconds)
+        mount = self._namespace.mount_of(path)
+        self._emit(
+            ReadServed(
+                mount=mount.name if mount is not None else "", path=path, bytes=sent, seconds=seconds,
+                served=reading.served.value, status=status,
+            )
+        )  # fmt: skip
+
+    async def _serve(self, request: Request, noted: _Noted) -> Response:
+        try:
+            call = self._admit(request, noted)
+        except S3Error as error:
+            self.tally.refused += 1
+            self._emit(
+                AccessRefused(
+                    reason=error.code, caller=error.caller, method=request.method.decode("latin-1"),
+                    path=noted.path or request.path.decode("latin-1"), peer=request.peer,
+                )
+            )  # fmt: skip
+            raise
+        if call.route.operation is Operation.NOT_IMPLEMENTED:
+            raise S3Error("NotImplemented", "A header or query you provided implies functionality that is not implemented.")
+        check_unsupported_headers(request.headers)
+        await self._check_body(call)
+        return await _OPERATIONS[call.route.operation](call)
+
+    def _admit(self, request: Request, noted: _Noted) -> Call:
+        """Who asks, what for, and whether they may. Raises `S3Error` before any store or cache is looked at."""
+        now_s = self.clock.time()
+        identity = NOBODY
+        target = read_target(request, self.settings.domain)
+        noted.path = target.path
+        identity = self._authenticator.identify(request, now_s)
+        route = find_route(request.method.decode("latin-1"), target)
+        noted.operation = route.operation.value
+        if route.level is not Level.SERVICE or route.operation is Operation.NOT_IMPLEMENTED:
+            self._decide(identity, route, target)
+        return Call(request, identity, target, route, self._namespace, self.policy, self.settings.region, now_s)
+
+    def _decide(self, identity: Identity, route: Route, target: Target) -> None:
+        path = target.path
+        if route.action is Action.LIST and route.operation in (Operation.LIST_OBJECTS, Operation.LIST_OBJECTS_V2):
+            path = f"/{target.bucket}/{target.get('prefix')}" if target.get("prefix") else path
+        mount = self._namespace.mount_of(path)
+        anonymous = mount is not None and mount.spec.anonymous
+        decision = self.policy.decide(identity.caller, route.action, path, anonymous_mount=anonymous)
+        if not decision.allowed:
+            raise refused("AccessDenied", "Access Denied", caller=identity.caller.key_id)
+
+    async def _check_body(self, call: Call) -> None:
+        """A read has no use for a body, but one that was signed must be the one that came."""
+        signed = call.identity.content_sha256
+        digest = hashlib.sha256()
+        if call.request.body is not None:
+            async for piece in call.request.body:
+                digest.update(piece)
+        if signed == UNSIGNED_PAYLOAD:
+            return
+        if signed.startswith(b"STREAMING-"):
+            raise S3Error("InvalidRequest", "A read carries no streamed body")
+        actual = digest.hexdigest().encode() if call.request.body is not None else EMPTY_SHA256
+        if signed != actual:
+            raise S3Error(
+                "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."
+            )
+
+    async def _missing(self, error: HeadraceError, noted: _Noted) -> str:
+        """The code for something that is not there."""
+        if not isinstance(error, NotFound):
+            return "NoSuchKey"
+        bucket = noted.path[1:].partition("/")[0]
+        try:
+            there = await self._namespace.has_bucket(bucket)
+        except HeadraceError:
+            return "NoSuchKey"
+        return "NoSuchKey" if there and "/" in noted.path[1:] else "NoSuchBucket"
+
+    def _error(self, error: S3Error, resource: str, request_id: bytes) -> Response:
+        fields = render_fields((("content-type", "application/xml"), *error.fields))
+        return Response(error.status, fields, error_body(error, resource, request_id.decode(), self._host_id))
+
+    def _next_id(self) -> bytes:
+        self._served += 1
+        return b"%b%08X" % (self._id_prefix, self._served & 0xFFFFFFFF)
+
+    def _ids(self, request_id: bytes) -> bytes:
+        return b"x-amz-request-id: %b\r\n%b" % (request_id, self._id_fields)
+
+
+def _as_refusal(status: int, reason: str) -> S3Error:
+    return S3Error(_REFUSAL_CODES.get(status, "BadRequest"), reason, fields=(("retry-after", "1"),) if status == 503 else ())
+
+
+class Server:
+    """A gateway that listens."""
+
+    def __init__(self, gateway: S3Gateway, http: HttpServer) -> None:
+        self._gateway = gateway
+        self._http = http
+
+    async def drain(self, deadline_s: float) -> bool:
+        """Stop accepting, finish what runs, close. False when something had to be cut at the deadline."""
+        return await self._http.drain(deadline_s)
+
+    def stats(self) -> GatewayStats:
+        """The counters as they are now."""
+        return self._gateway.tally.frozen(self._http.stats())
+
+
+async def serve(gateway: S3Gateway, sock: socket.socket) -> Server:
+    """Accept clients on `sock`, which is bound to its address already."""
+    http = HttpServer(gateway, gateway.settings, gateway.clock)
+    await http.start(sock)
+    return Server(gateway, http)

@@ -1,0 +1,96 @@
+"""What a gateway counts. Counters are plain integers; a frozen copy is handed out."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+
+import msgspec
+
+from headrace.gateways.http.server import ConnectionStats
+from headrace.model.reading import Reading, Served
+
+
+class SlowRead(msgspec.Struct, frozen=True, order=True):
+    """One of the slowest reads since the start."""
+
+    seconds: float
+    path: str
+    bytes: int
+    served: str
+
+
+class RequestCount(msgspec.Struct, frozen=True):
+    """Requests of one operation that ended in one class of status (`2xx`)."""
+
+    operation: str
+    status_class: str
+    requests: int
+
+
+class GatewayStats(msgspec.Struct, frozen=True):
+    """Counters since the start, and what is under way now."""
+
+    requests: tuple[RequestCount, ...]
+    bytes_sent: int
+    hits: int
+    misses: int
+    in_flight: int
+    refused: int
+    cut_short: int
+    slowest: tuple[SlowRead, ...]
+    connections: ConnectionStats
+
+
+class Tally:
+    """The counters while they run."""
+
+    def __init__(self, slowest: int) -> None:
+        self.bytes_sent = 0
+        self.hits = 0
+        self.misses = 0
+        self.started = 0
+        self.ended = 0
+        self.refused = 0
+        self.cut_short = 0
+        self._requests: Counter[tuple[str, int]] = Counter()
+        self._slowest: list[SlowRead] = []
+        self._slowest_kept = slowest
+        self._floor_s = 0.0
+
+    def request(self, operation: str, status: int) -> None:
+        self.ended += 1
+        self._requests[operation, status // 100] += 1
+
+    def read(self, path: str, reading: Reading, sent: int, seconds: float) -> None:
+        self.bytes_sent += sent
+        if reading.served is Served.HIT:
+            self.hits += 1
+        else:
+            self.misses += 1
+        if seconds > self._floor_s:
+            self._note_slow(SlowRead(seconds, path, sent, reading.served.value))
+
+    def _note_slow(self, read: SlowRead) -> None:
+        if self._slowest_kept <= 0:
+            return
+        if len(self._slowest) < self._slowest_kept:
+            heapq.heappush(self._slowest, read)
+        else:
+            heapq.heappushpop(self._slowest, read)
+        if len(self._slowest) == self._slowest_kept:
+            self._floor_s = self._slowest[0].seconds
+
+    def frozen(self, connections: ConnectionStats) -> GatewayStats:
+        counts = tuple(RequestCount(name, f"{kind}xx", count) for (name, kind), count in sorted(self._requests.items()))
+        return GatewayStats(
+            requests=counts,
+            bytes_sent=self.bytes_sent,
+            hits=self.hits,
+            misses=self.misses,
+            in_flight=self.started - self.ended,
+            refused=self.refused,
+            cut_short=self.cut_short,
+            slowest=tuple(sorted(self._slowest, reverse=True)),
+            connections=connections,
+        )
