@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -76,16 +77,14 @@ def copy_object(client: Client, key: str, target: Path, report: Report) -> Copie
                 report(len(piece))
             _mark(fd, info)
             os.fsync(fd)
-        os.replace(part, target)
+        part.replace(target)
     return Copied(key, str(target), info.size, False)
 
 
 def _mark(fd: int, info: ObjectInfo) -> None:
-    try:
+    # Without extended attributes a later run copies again rather than trust a name and a length.
+    with contextlib.suppress(OSError):
         os.setxattr(fd, _VERSION_ATTRIBUTE, info.version.token.encode())
-    except OSError:
-        # Without extended attributes a later run copies again rather than trust a name and a length.
-        pass
     if info.modified_s:
         os.utime(fd, (info.modified_s, info.modified_s))
 
