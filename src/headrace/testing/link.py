@@ -20,6 +20,7 @@ from types import TracebackType
 import msgspec
 
 from headrace.model.clock import Clock, SystemClock
+from headrace.model.errors import SettingsError
 from headrace.testing.lane import Lane
 
 _READ_BYTES = 64 * 1024
@@ -76,6 +77,14 @@ class Flapping(msgspec.Struct, frozen=True):
         """Seconds from `elapsed_s` to the next change of state."""
         within = elapsed_s % (self.up_s + self.down_s)
         return (self.up_s if within < self.up_s else self.up_s + self.down_s) - within
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`. Raises `SettingsError`."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise SettingsError(f"{text!r} is not an address: write HOST:PORT, such as 127.0.0.1:8333")
+    return host, int(port)
 
 
 def bind_keeping_port(address: Address) -> socket.socket:

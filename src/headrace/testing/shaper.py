@@ -19,7 +19,7 @@ import msgspec
 
 from headrace.model.errors import SettingsError
 from headrace.model.units import parse_duration
-from headrace.testing.link import Address, Flapping, Link, LinkSettings, LinkState
+from headrace.testing.link import Address, Flapping, Link, LinkSettings, LinkState, parse_address
 
 _RATE_UNITS = {"gbit": 10**9 / 8, "mbit": 10**6 / 8, "kbit": 10**3 / 8, "bit": 1 / 8}
 
@@ -34,14 +34,6 @@ def parse_rate(text: str) -> float:
     if text == "0":
         return 0.0
     raise SettingsError(f"{text!r} is not a rate: write a number with kbit, mbit or gbit, such as 200mbit")
-
-
-def parse_address(text: str) -> Address:
-    """`HOST:PORT`. Raises `SettingsError`."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise SettingsError(f"{text!r} is not an address: write HOST:PORT, such as 127.0.0.1:8333")
-    return host, int(port)
 
 
 def parse_flapping(text: str) -> Flapping:
