@@ -50,3 +50,12 @@ def behind_prefix(prefix: str) -> bytes:
     """
     encoded = prefix.encode()
     return encoded[:-1] + bytes((encoded[-1] + 1,))
+
+
+def text_behind(prefix: str) -> str:
+    """The smallest text that sorts behind every key that begins with `prefix`, for stores that start at a text."""
+    kept = prefix.rstrip("\U0010ffff")
+    if not kept:
+        return prefix + "\U0010ffff"
+    following = ord(kept[-1]) + 1
+    return kept[:-1] + chr(0xE000 if following == 0xD800 else following)
