@@ -39,7 +39,9 @@ class PrefixedStore(Store):
         await self._inner.close()
 
     def _full(self, key: str) -> str:
-        check_key(key)
+        # Only emptiness is judged here: how long a key may be is for the store that holds it to say.
+        if not key:
+            check_key(key)
         return self._prefix + key
 
     def _short(self, entry: Entry) -> Entry:

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 from headrace.model.clock import Clock
-from headrace.model.errors import AccessDenied, CorruptData, NotFound, Unavailable, Unsupported, VersionChanged
+from headrace.model.errors import AccessDenied, CorruptData, InvalidRange, NotFound, Unavailable, Unsupported, VersionChanged
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
@@ -69,7 +69,13 @@ class S3Store(Store):
         check_key(key)
         if byte_range is not None and not 0 <= byte_range.start < byte_range.end:
             cut_range(byte_range, (await self.info(key)).size, key)
-        response = await self._get(key, byte_range, version)
+        try:
+            response = await self._get(key, byte_range, version)
+        except InvalidRange as error:
+            if byte_range is not None and not error.size:
+                # Some servers do not say how long the object is.
+                cut_range(byte_range, (await self.info(key)).size, key)
+            raise
         try:
             held, size = body_range(response, byte_range)
             info = object_info(key, size, response.headers)

@@ -97,8 +97,10 @@ class S3AccountStore(Store):
         return Listing(entries, None if page.after is None else root + page.after)
 
     def _find(self, key: str) -> tuple[Store, str]:
-        check_key(key)
+        check_text(key)
         bucket, _, inner = key.partition("/")
+        if not key:
+            check_key(key)
         if not inner or not is_bucket_name(bucket):
             raise NotFound(f"s3 {key!r}: a key begins with a bucket's name and a slash", path=key)
         return self._store(bucket), inner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from urllib.parse import unquote_plus
@@ -15,6 +16,14 @@ from headrace.model.objects import CommonPrefix, Entry, ObjectInfo, Version
 MAX_DEPTH = 12
 MAX_TEXT_BYTES = 16 * 1024
 MAX_ITEMS = 20_000
+
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
+_REPLACE_CONTROLS = bytes.maketrans(_CONTROLS, b"?" * len(_CONTROLS))
+_CONTROL_REFERENCE = re.compile(
+    rb"&#(?:x0*(?:1[0-9a-f]|[0-8bcef]|fff[ef])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]|6553[45]));", re.IGNORECASE
+)
+_NONCHARACTER = re.compile(rb"\xef\xbf[\xbe\xbf]")
+_LONGEST_REFERENCE = 12
 
 
 class S3Error(msgspec.Struct, frozen=True):
@@ -39,10 +48,14 @@ class XmlReader:
 
     `on_end(path, text)` gets the names from the root down without namespaces; text is that of a
     leaf. Raises `CorruptData` for what is not well-formed, too deep, too long, or declares entities.
+    Some servers send characters which XML cannot hold, in fields that echo the request:
+    they become `?` and `replaced` tells.
     """
 
     def __init__(self, on_end: Callable[[tuple[str, ...], str], None]) -> None:
+        self.replaced = False
         self._on_end = on_end
+        self._held = b""
         self._path: list[str] = []
         self._text: list[str] = []
         self._text_length = 0
@@ -56,10 +69,22 @@ class XmlReader:
         self._parser = parser
 
     def feed(self, data: bytes, *, final: bool = False) -> None:
+        data = self._held + data
+        cut = len(data) if final else _whole_references(data)
+        self._held = data[cut:]
         try:
-            self._parser.Parse(data, final)
+            self._parser.Parse(self._readable(data[:cut]), final)
         except expat.ExpatError as error:
             raise CorruptData(f"the store's answer is not well-formed XML: {error}") from error
+
+    def _readable(self, data: bytes) -> bytes:
+        plain = data.translate(_REPLACE_CONTROLS)
+        if b"&#" in plain:
+            plain = _CONTROL_REFERENCE.sub(b"?", plain)
+        if b"\xef\xbf" in plain:
+            plain = _NONCHARACTER.sub(b"?", plain)
+        self.replaced = self.replaced or plain != data
+        return plain
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if len(self._path) >= MAX_DEPTH:
@@ -105,6 +130,8 @@ class ListParser:
         if self._root != "ListBucketResult" or truncated not in ("true", "false"):
             raise CorruptData("the store's answer is not a bucket listing")
         encoded = self._top.get("EncodingType", "") == "url"
+        if self._reader.replaced and not encoded:
+            raise CorruptData("the store listed a key that XML cannot hold, without encoding it")
         entries = tuple([_entry(is_prefix, fields, encoded) for is_prefix, fields in self._raw])
         return ListPage(entries, truncated == "true", self._top.get("NextContinuationToken", ""))
 
@@ -144,7 +171,7 @@ def parse_error(body: bytes) -> S3Error:
         return S3Error()
     size = fields.get("ActualObjectSize", "")
     actual = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else None
-    return S3Error(fields.get("Code", ""), fields.get("Message", "")[:500], fields.get("Region", ""), actual)
+    return S3Error(fields.get("Code", ""), " ".join(fields.get("Message", "")[:500].split()), fields.get("Region", ""), actual)
 
 
 def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:
@@ -220,6 +247,14 @@ def part_count(etag: str) -> int:
     """Parts of a multipart object, as its ETag's suffix tells; 0 when it tells nothing."""
     digits = etag.rpartition("-")[2] if "-" in etag else ""
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 5 else 0
+
+
+def _whole_references(data: bytes) -> int:
+    """How much of `data` surely ends outside of a character reference and of a noncharacter."""
+    if data.endswith((b"\xef", b"\xef\xbf")):
+        return data.rindex(b"\xef")
+    start = data.rfind(b"&", max(0, len(data) - _LONGEST_REFERENCE))
+    return len(data) if start < 0 or b";" in data[start:] else start
 
 
 def _unquote_key(text: str) -> str:
