@@ -11,7 +11,6 @@ from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
 from headrace.stores.store import Store
 
-
 _MAX_WAITING = 1024
 _BURST_S = 0.25
 
