@@ -1,0 +1,89 @@
+"""A node for control-plane tests: objects in a dict, every call remembered, failures on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, TierStats, WorkerStats
+from headrace.control.state import NodeState
+from headrace.model.errors import HeadraceError, NotFound
+from headrace.model.mounts import MountSpec
+from headrace.model.objects import Listing, ObjectInfo, Version
+
+
+class FakeNode:
+    def __init__(self, objects: dict[str, int] | None = None) -> None:
+        self.objects = dict(objects or {})
+        self.pushed: list[NodeState] = []
+        self.loads: Counter[str] = Counter()
+        self.tried: list[MountSpec] = []
+        self.freed: list[tuple[str, bool]] = []
+        self.pinned: list[tuple[str, bool]] = []
+        self.failures: dict[str, HeadraceError] = {}
+        self.try_failure: HeadraceError | None = None
+        self.push_failure: HeadraceError | None = None
+        self.hold: asyncio.Event | None = None
+        self.hold_after = 0
+        self.serves = True
+        self.requests = 0
+        self.page_limit = 1000
+        self.slow_key = "/b/slow"
+
+    async def push_state(self, state: NodeState) -> None:
+        if self.push_failure is not None:
+            raise self.push_failure
+        self.pushed.append(state)
+
+    async def stats(self) -> NodeStats:
+        self.requests += 7
+        counters = Counters(
+            requests=self.requests, hits=3, misses=1, bytes_served=self.requests * 1000, bytes_from_cache=500, store_bytes=500
+        )
+        return NodeStats(
+            epoch=1,
+            uptime_s=float(self.requests),
+            counters=counters,
+            workers=(WorkerStats(0, 4242, True, counters=counters),),
+            tiers=(TierStats("disk", 10**9, 10**6, 17), TierStats("memory", 10**6, healthy=False, note="cannot lock memory")),
+            mounts=(
+                MountStats("/sales", "s3://corp-sales/2026", store_requests=4, store_seconds=0.2),
+                MountStats("/down", "s3://gone", healthy=False, error="refused the connection"),
+            ),
+            slowest=(SlowRead(self.slow_key, 1.5, 4096, "miss", 1_700_000_000.0),),
+            data_url="http://127.0.0.1:9400",
+        )
+
+    def ready(self) -> bool:
+        return self.serves
+
+    async def list_page(self, path: str, *, after: str, limit: int) -> Listing:
+        if path in self.failures:
+            raise self.failures[path]
+        prefix = path.rstrip("/") + "/"
+        keys = sorted(key for key in self.objects if (key == path or key.startswith(prefix)) and key > after)
+        some = keys[: min(limit, self.page_limit)]
+        entries = tuple(ObjectInfo(key, self.objects[key], Version("etag:x")) for key in some)
+        return Listing(entries, some[-1] if len(some) < len(keys) else None)
+
+    async def load(self, path: str) -> int:
+        if self.hold is not None and sum(self.loads.values()) >= self.hold_after:
+            await self.hold.wait()
+        self.loads[path] += 1
+        if path in self.failures:
+            raise self.failures[path]
+        if path not in self.objects:
+            raise NotFound(f"{path} is gone")
+        return self.objects[path]
+
+    async def free(self, path: str, *, prefix: bool) -> int:
+        self.freed.append((path, prefix))
+        return 12345
+
+    async def pin(self, path: str, on: bool) -> None:
+        self.pinned.append((path, on))
+
+    async def try_mount(self, spec: MountSpec) -> None:
+        self.tried.append(spec)
+        if self.try_failure is not None:
+            raise self.try_failure
