@@ -1,0 +1,213 @@
+"""Open files instead of bytes, for authorised clients on this host.
+
+One request is the head of a signed GET, framed. The caller is authenticated and the policy asked
+before anything is looked up; then either descriptors of segment files go back, or a word that
+sends the client to the S3 gateway, which answers everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import stat
+from collections.abc import Callable
+
+import msgspec
+
+from headrace.gateways.http.head import HeadParser
+from headrace.gateways.http.messages import BadFraming, Request
+from headrace.gateways.s3.auth import Authenticator
+from headrace.gateways.s3.errors import S3Error
+from headrace.gateways.s3.ranges import Suffix, parse_range
+from headrace.gateways.s3.target import read_target
+from headrace.model.clock import Clock
+from headrace.model.errors import HeadraceError
+from headrace.model.events import AccessRefused, ReadServed
+from headrace.model.mounts import Freshness, MountSpec, Residency
+from headrace.model.objects import ByteRange, Emit
+from headrace.model.reading import FileSlice, Reading
+from headrace.namespace.namespace import Namespace
+from headrace.policy.rules import Action, Policy
+from headrace.stores.handoff import LENGTH_BYTES, MAX_HEAD_BYTES, MAX_SLICES, WINDOW_HEADER, Answer, Run, frame
+
+LEASE_S = 5.0
+_MAX_CONNECTIONS = 256
+_MAX_HEADERS = 32
+_IDLE_S = 60.0
+_MESSAGE_S = 5.0
+_WINDOW = re.compile(rb"(\d{1,18})-(\d{1,18})")
+_MAX_WINDOW_BYTES = 16 * 1024 * 1024
+_PEER = "this host"
+
+
+def may_hand_over(spec: MountSpec) -> bool:
+    """Whether descriptors of this mount's pages may leave the process: only what may lie on a disk."""
+    return spec.residency is Residency.DISK and all(may_hand_over(member) for member in spec.union)
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """An answer and the slices whose descriptors go with it. They keep the descriptors open while held."""
+
+    answer: Answer
+    slices: tuple[FileSlice, ...] = ()
+
+
+class HandoffDesk:
+    """Decides on requests. `policy` and the namespace's table are looked up anew for each."""
+
+    def __init__(
+        self, namespace: Namespace, authenticator: Authenticator, policy: Callable[[], Policy], *, clock: Clock, emit: Emit
+    ) -> None:
+        self._namespace = namespace
+        self._authenticator = authenticator
+        self._policy = policy
+        self._clock = clock
+        self._emit = emit
+
+    def decide(self, head: bytes) -> Decided:
+        """The answer to one head. Raises `BadFraming` for what is not one well-formed GET of an object."""
+        request = HeadParser(_MAX_HEADERS).parse(head, _PEER)
+        if request.method != b"GET" or request.query:
+            raise BadFraming(400, "only a plain GET is answered here")
+        try:
+            caller = self._authenticator.identify(request, self._clock.time()).caller
+            path = read_target(request, "").path
+        except S3Error as error:
+            return self._refused(str(error), request, error.caller, "")
+        mount = self._namespace.mount_of(path)
+        decision = self._policy().decide(caller, Action.READ, path, anonymous_mount=mount is not None and mount.spec.anonymous)
+        if not decision.allowed:
+            return self._refused(decision.reason, request, caller.key_id, path)
+        if mount is None:
+            return Decided(Answer("nothing is mounted there"))
+        if not may_hand_over(mount.spec):
+            skip = "" if self._namespace.table.below(mount.path) else mount.path.strip("/")
+            return Decided(Answer("pages of this mount stay in the node", skip_prefix=skip + "/" if skip else ""))
+        return self._at_hand(path, request, mount.spec)
+
+    def _refused(self, reason: str, request: Request, caller: str, path: str) -> Decided:
+        self._emit(AccessRefused(reason=reason, caller=caller, method="HANDOFF", path=path, peer=request.peer))
+        return Decided(Answer("refused"))
+
+    def _at_hand(self, path: str, request: Request, spec: MountSpec) -> Decided:
+        wish = parse_range(request.headers.get(b"range"))
+        if isinstance(wish, Suffix):
+            return Decided(Answer("a range from the end is asked for over HTTP"))
+        started = self._clock.monotonic()
+        reading = self._peek(path, _window(request, wish)) or self._peek(path, wish)
+        if reading is None:
+            return Decided(Answer("not at hand"))
+        slices = tuple(piece for piece in reading.ready or () if isinstance(piece, FileSlice))
+        seconds = self._clock.monotonic() - started
+        self._emit(ReadServed(spec.path, path, wish.length if wish else reading.range.length, seconds, reading.served, 200))
+        answer = Answer(
+            info=reading.info,
+            start=reading.range.start,
+            runs=tuple(Run(piece.offset, piece.length) for piece in slices),
+            lease_s=LEASE_S,
+            fresh_s=max(0.0, min(Freshness.parse(spec.freshness).seconds - reading.age_s, LEASE_S)),
+            age_s=reading.age_s,
+        )
+        return Decided(answer, slices)
+
+    def _peek(self, path: str, wanted: ByteRange | None) -> Reading | None:
+        try:
+            reading = self._namespace.peek(path, wanted)
+        except HeadraceError:
+            return None  # whatever it is, the S3 gateway says it in its own words
+        if reading is None or not reading.ready or not reading.info.etag or len(reading.ready) > MAX_SLICES:
+            return None
+        if all(isinstance(piece, FileSlice) and _is_plain_file(piece.fd) for piece in reading.ready):
+            return reading
+        return None
+
+
+def _window(request: Request, wish: ByteRange | None) -> ByteRange | None:
+    match = _WINDOW.fullmatch(request.headers.get(WINDOW_HEADER.encode(), b""))
+    if wish is None or match is None:
+        return wish
+    window = ByteRange(int(match[1]), int(match[2]))
+    covers = window.start <= wish.start and wish.end <= window.end
+    return window if covers and window.length <= _MAX_WINDOW_BYTES else wish
+
+
+def _is_plain_file(fd: int) -> bool:
+    """A descriptor that may leave: of a file on a disk that still has its name, and that cannot be written through it."""
+    status = os.fstat(fd)
+    read_only = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    return read_only and stat.S_ISREG(status.st_mode) and status.st_nlink > 0
+
+
+class HandoffServer:
+    """Answers clients on a listening Unix socket, which several workers may share."""
+
+    def __init__(self, desk: HandoffDesk) -> None:
+        self._desk = desk
+        self._accepting: asyncio.Task[None] | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+
+    def start(self, listener: socket.socket) -> None:
+        """Accept on `listener` until `close`."""
+        listener.setblocking(False)
+        self._accepting = asyncio.ensure_future(self._accept(listener))
+
+    async def close(self) -> None:
+        """Stop accepting and end the conversations. Descriptors that were handed over stay good."""
+        tasks = [*self._talks, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError:
+                await asyncio.sleep(0.1)  # out of descriptors: those in use come back
+                continue
+            if len(self._talks) >= _MAX_CONNECTIONS:
+                connection.close()
+                continue
+            connection.setblocking(False)
+            task = asyncio.ensure_future(self._talk(connection))
+            self._talks.add(task)
+            task.add_done_callback(self._talks.discard)
+
+    async def _talk(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with connection, contextlib.suppress(OSError, EOFError, TimeoutError, BadFraming):
+            while True:
+                head = await _read_head(loop, connection)
+                decided = self._desk.decide(head)
+                await _send(loop, connection, decided)
+
+
+async def _read_head(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bytes:
+    async with asyncio.timeout(_IDLE_S):
+        data = await loop.sock_recv(connection, LENGTH_BYTES + MAX_HEAD_BYTES)
+    async with asyncio.timeout(_MESSAGE_S):
+        while True:
+            if len(data) >= LENGTH_BYTES:
+                length = int.from_bytes(data[:LENGTH_BYTES], "big")
+                if not 0 < length <= MAX_HEAD_BYTES or len(data) > LENGTH_BYTES + length:
+                    raise BadFraming(400, "a message is one framed request head")
+                if len(data) == LENGTH_BYTES + length:
+                    return data[LENGTH_BYTES:]
+            part = await loop.sock_recv(connection, LENGTH_BYTES + MAX_HEAD_BYTES)
+            if not part:
+                raise EOFError
+            data += part
+
+
+async def _send(loop: asyncio.AbstractEventLoop, connection: socket.socket, decided: Decided) -> None:
+    message = frame(msgspec.json.encode(decided.answer))
+    fds = [piece.fd for piece in decided.slices]
+    # a client that does not take one answer before the next is asked for is not waited for: BlockingIOError ends it
+    sent = socket.send_fds(connection, [message], fds) if fds else 0
+    if sent < len(message):
+        await loop.sock_sendall(connection, message[sent:])
