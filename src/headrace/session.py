@@ -195,7 +195,9 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
     local = settings.home / HANDOFF_NAME
     own = _reachable(settings.server.data_listen)
     handoff = str(local) if (not endpoint or _address(endpoint) == _address(own)) and local.exists() else None
-    return await wiring.open_remote(endpoint or own, key, handoff_socket=handoff)
+    return await wiring.open_remote(
+        endpoint or own, key.key_id, key.secret, region=settings.gateway.region, clock=SystemClock(), handoff_socket=handoff
+    )
 
 
 def _choose(endpoint: str, settings: Settings) -> str:

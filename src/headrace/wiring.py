@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from headrace.cache.arena import MemoryTier
 from headrace.cache.locking import require_locked_memory
 from headrace.cache.pages import PageCache
 from headrace.cache.settings import CacheSettings
 from headrace.cache.store import CachedStore, CacheOptions
-from headrace.model.clock import Clock
+from headrace.model.clock import Clock, SystemClock
 from headrace.model.errors import HeadraceError, NotFound
 from headrace.model.mounts import Freshness, MountSpec, Residency
 from headrace.model.objects import ByteRange, Emit, ObjectInfo
+from headrace.model.sigv4 import SigningIdentity
 from headrace.model.units import parse_duration, parse_size
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
 from headrace.namespace.union import UnionStore
+from headrace.settings import Settings
+from headrace.stores.handoff import HandoffChannel, HandoffStore
 from headrace.stores.limit import LimitStore
 from headrace.stores.registry import open_store
 from headrace.stores.retry import RetryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
 
-
+LEDGER_NAME = "ledger.db"
 _RETIRE_AFTER_S = 60.0
 
 
@@ -68,7 +73,7 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
 
 def bare_store(spec: MountSpec, parts: Parts, *, mount: str) -> Store:
     """The same without the cache: what a mount is tried with."""
-    store = TraceStore(open_store(spec, clock=parts.clock, emit=parts.emit, environ=parts.environ), mount, parts.clock, parts.emit)
+    store = TraceStore(open_store(spec, clock=parts.clock, environ=parts.environ), mount, parts.emit, parts.clock)
     limited = LimitStore(
         store,
         parts.clock,
@@ -162,3 +167,41 @@ def open_pages(cache: CacheSettings, home: Path, *, clock: Clock, emit: Emit, me
     return PageCache.open(cache, home, clock=clock, emit=emit, memory_tier=tier)
 
 
+async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Namespace:
+    """The namespace inside this process, sharing the node's page directory: settings' mounts and the ledger's."""
+    pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
+    live = LiveMounts(Parts(clock, emit, os.environ, pages))
+    live.apply(_known_mounts(settings))
+    for error in live.failed.values():
+        raise error
+    return live.namespace
+
+
+def _known_mounts(settings: Settings) -> tuple[MountSpec, ...]:
+    if not (settings.home / LEDGER_NAME).exists():
+        return settings.mount
+    from headrace.ledger.ledger import Ledger  # noqa: PLC0415  SQL is heavy to import, and most embedded use has no ledger
+
+    ledger = Ledger(settings.home, SystemClock())
+    try:
+        taken = {spec.path for spec in settings.mount}
+        return (*settings.mount, *(spec for spec in ledger.state.mounts() if spec.path not in taken))
+    finally:
+        ledger.close()
+
+
+async def open_remote(
+    endpoint: str, key_id: str, secret: str, *, region: str, clock: Clock, handoff_socket: str | None
+) -> Namespace:
+    """The namespace of a node that runs, seen through its data port; open files come over the socket where there is one."""
+    environ = {"REMOTE_ACCESS_KEY_ID": key_id, "REMOTE_SECRET_ACCESS_KEY": secret}
+    spec = MountSpec(path="/", store="s3://", endpoint=endpoint, region=region, credentials="env:REMOTE", freshness="verify")
+    store = bare_store(spec, Parts(clock, _ignore, environ), mount="/")
+    if handoff_socket is not None:
+        identity = SigningIdentity(key_id, secret, region)
+        store = HandoffStore(store, HandoffChannel(handoff_socket, identity, urlsplit(endpoint).netloc, clock), clock)
+    return Namespace(MountTable([Mount("/", spec, store)]))
+
+
+def _ignore(_event: object) -> None:
+    """A client keeps no metrics: the node does."""

@@ -146,7 +146,14 @@ KEYS = st.lists(st.text(alphabet="ab/-é\U0001f600", min_size=1, max_size=6), ma
 
 
 @settings(max_examples=150, deadline=None)
-@given(base=KEYS, eu=KEYS, de=KEYS, prefix=st.text(alphabet="ab/", max_size=3), delimiter=st.sampled_from(["", "/", "b", "a/"]), limit=st.integers(1, 7))
+@given(
+    base=KEYS,
+    eu=KEYS,
+    de=KEYS,
+    prefix=st.text(alphabet="ab/", max_size=3),
+    delimiter=st.sampled_from(["", "/", "b", "a/"]),
+    limit=st.integers(1, 7),
+)
 def test_listing_nested_mounts_equals_listing_one_sorted_set(
     base: list[str], eu: list[str], de: list[str], prefix: str, delimiter: str, limit: int
 ) -> None:

@@ -59,7 +59,8 @@ RULES = st.lists(
 @given(rules=RULES, extra=RULES, path=PATHS, action=st.sampled_from(list(Action)))
 def test_no_rule_added_ever_lifts_a_deny(rules: list[Rule], extra: list[Rule], path: str, action: Action) -> None:
     denied = any(
-        r.effect == "deny" and action in r.actions and r.covers_path(path) and ("*" in r.callers or "anna" in r.callers) for r in rules
+        r.effect == "deny" and action in r.actions and r.covers_path(path) and ("*" in r.callers or "anna" in r.callers)
+        for r in rules
     )
     if denied:
         assert not Policy((*rules, *extra)).decide(ANNA, action, path).allowed

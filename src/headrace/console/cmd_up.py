@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -11,6 +12,10 @@ import msgspec
 from headrace.console.client import AdminClient, control_url_file
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, say
+
+if TYPE_CHECKING:
+    from headrace.control.node_view import NodeView
+    from headrace.control.plane import ControlPlane
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -44,9 +49,15 @@ def up(invocation: Invocation, once_ready_fd: int | None) -> None:
         _show(ready, invocation.as_json)
 
     try:
-        run(settings, announce=announce)
+        run(settings, build_app=_build_app, announce=announce)
     finally:
         _forget(url_file)
+
+
+def _build_app(control: ControlPlane, node: NodeView) -> object:
+    from headrace.console.app import build_app  # noqa: PLC0415 - imported while the workers start
+
+    return build_app(control, node)
 
 
 def _forget(url_file: Path) -> None:

@@ -52,9 +52,8 @@ class Child:
         """Keep the process running until `stop`; each start after a quick death waits longer."""
         quick = 0
         while not self._stopping:
-            await self._start()
-            assert self.process is not None
-            code = await self.process.wait()
+            process = await self._start()
+            code = await process.wait()
             self._forget()
             if self._stopping:
                 return
@@ -83,25 +82,27 @@ class Child:
             process.kill()
             await process.wait()
 
-    async def _start(self) -> None:
+    async def _start(self) -> asyncio.subprocess.Process:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         command = [sys.executable, "-m", self._module, str(theirs.fileno()), *(str(fd) for fd in self._fds)]
         with theirs:
-            self.process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *command, pass_fds=(theirs.fileno(), *(fd for fd in self._fds if fd >= 0)), env=dict(os.environ)
             )
+        self.process = process
         self.started_s = time.monotonic()
         self.channel = Channel(_nobody, self._on_event)
         await self.channel.start(ours)
         try:
             await self.channel.ask(await self._boot(), timeout_s=BOOT_TIMEOUT_S)
         except HeadraceError as error:
-            _log.error("process %d did not start: %s", self.process.pid, error)
-            if self.process.returncode is None:
-                self.process.kill()
-            return
+            _log.error("process %d did not start: %s", process.pid, error)
+            if process.returncode is None:
+                process.kill()
+            return process
         self.ready.set()
+        return process
 
     def _forget(self) -> None:
         self.ready.clear()

@@ -10,7 +10,6 @@ import msgspec
 
 from headrace.model.errors import SettingsError
 
-
 ADDRESSES_NAME = "node.json"
 
 
@@ -47,7 +46,7 @@ class Home:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise SettingsError(
-                f"cannot make {error.filename}: {error.strerror}; set [server] home or $HEADRACE_HOME to a directory you may write"
+                f"cannot make {error.filename}: {error.strerror}; set [server] home or $HEADRACE_HOME to one you may write"
             ) from error
 
     def lock(self) -> None:
@@ -59,7 +58,8 @@ class Home:
         except BlockingIOError as error:
             holder = os.pread(self._lock_fd, 32, 0).decode(errors="replace").strip() or "unknown"
             raise SettingsError(
-                f"another node (process {holder}) uses {self.path}: stop it, or give this one a home of its own", path=str(self.path)
+                f"another node (process {holder}) uses {self.path}: stop it, or give this one a home of its own",
+                path=str(self.path),
             ) from error
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)

@@ -89,4 +89,3 @@ def _split(path: str) -> tuple[str, str]:
         return "/", ""
     prefix = path[len(bucket) + 2 :]
     return "/" + bucket, prefix if not prefix or prefix.endswith("/") else prefix + "/"
-

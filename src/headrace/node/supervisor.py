@@ -9,9 +9,10 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headrace.cache.arena import MemoryTier
+from headrace.control.node_view import NodeView
 from headrace.model.clock import SystemClock
 from headrace.model.errors import HeadraceError
 from headrace.model.units import parse_duration
@@ -33,13 +34,17 @@ _MAX_AUDIT_WAITING = 1000
 Announce = Callable[[str, str, str], None]
 """Called once when the node serves: data URL, control URL, admin token."""
 
+BuildApp = Callable[["ControlPlane", NodeView], Any]
+"""Makes the control port's ASGI application."""
+
 
 class Supervisor:
     """The parent process of a node. It serves no data itself."""
 
-    def __init__(self, settings: Settings, *, announce: Announce) -> None:
+    def __init__(self, settings: Settings, *, build_app: BuildApp, announce: Announce) -> None:
         self._settings = settings
         self._announce = announce
+        self._build_app = build_app
         self._home = Home(settings.home)
         self._stop = asyncio.Event()
         self._known = asyncio.Event()
@@ -56,7 +61,9 @@ class Supervisor:
             self._home.lock()
             stack.callback(self._home.unlock)
             log_to(self._home.logs / "headrace.log")
-            data = [stack.enter_context(sock) for sock in listen_many(server.data_listen, server.processes or os.cpu_count() or 1)]
+            data = [
+                stack.enter_context(sock) for sock in listen_many(server.data_listen, server.processes or os.cpu_count() or 1)
+            ]
             control = stack.enter_context(listen_many(server.control_listen, 1)[0])
             handoff = stack.enter_context(listen_unix(self._home.handoff_socket))
             stack.callback(self._home.handoff_socket.unlink, missing_ok=True)
@@ -107,10 +114,10 @@ class Supervisor:
     async def _serve(self, plane: ControlPlane, workers: list[Child], sock: socket.socket) -> None:
         import uvicorn  # noqa: PLC0415
 
-        from headrace.console.app import build_app  # noqa: PLC0415
-
-        app = build_app(plane, self._view)
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=3)
+        app = self._build_app(plane, self._view)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="on", timeout_graceful_shutdown=3
+        )
         server = uvicorn.Server(config)
         # Signals are the supervisor's: the data port drains first.
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
@@ -141,7 +148,9 @@ class Supervisor:
             event = await self._audit.get()
             try:
                 detail = f"{event.reason}; {event.method} from {event.peer}"
-                await asyncio.to_thread(plane.ledger.audit.add, "access.refused", actor=event.caller, target=event.path, detail=detail)
+                await asyncio.to_thread(
+                    plane.ledger.audit.add, "access.refused", actor=event.caller, target=event.path, detail=detail
+                )
             except HeadraceError as error:
                 _log.error("the audit log cannot be written: %s", error)
 
@@ -150,10 +159,10 @@ async def _all_ready(workers: list[Child]) -> None:
     await asyncio.gather(*(worker.ready.wait() for worker in workers))
 
 
-def run(settings: Settings, *, announce: Announce) -> None:
+def run(settings: Settings, *, build_app: BuildApp, announce: Announce) -> None:
     """Serve until told to stop. Raises `SettingsError` when that cannot begin."""
 
     async def main() -> None:
-        await Supervisor(settings, announce=announce).run()
+        await Supervisor(settings, build_app=build_app, announce=announce).run()
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 
-from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, TierStats, WorkerStats
+from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, WorkerStats
 from headrace.control.state import NodeState
 from headrace.model.errors import HeadraceError, Unavailable
 from headrace.model.mounts import MountSpec

@@ -57,7 +57,7 @@ class Worker:
         self._pins: frozenset[str] = frozenset()
         self._drain_s = 30.0
 
-    async def answer(self, request: Request) -> Reply:  # noqa: PLR0911  one line for each message
+    async def answer(self, request: Request) -> Reply:
         match request:
             case Boot():
                 await self._boot(request)
