@@ -8,8 +8,8 @@ import pytest
 
 from headrace.cache.touches import SOCKET_NAME, Batch, Created, Group, Touches, TouchesListener
 
-SALES = Group("/sales", quota_bytes=10_000, ttl_s=60.0)
-LOGS = Group("/logs")
+SALES = Group(b"sale", quota_bytes=10_000, ttl_s=60.0)
+LOGS = Group(b"logs")
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ _RECEIVE_BYTES = 1 << 16
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
-    """The mount that segments belong to, with its bounds. Equal names are the same group; the last bounds heard count."""
+    """The segments of one mount, and its bounds; the last bounds heard count."""
 
-    name: str
+    tag: bytes
+    """`layout.mount_tag`, which is in the names of the mount's segments too."""
     quota_bytes: int = 0
     """0: no bound of its own."""
     ttl_s: float = 0.0
