@@ -65,7 +65,7 @@ def test_a_damaged_ledger_says_so(tmp_path: Path) -> None:
 
 def test_a_home_that_is_a_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("x")
-    with pytest.raises(Unavailable, match="check .server. home"):
+    with pytest.raises(Unavailable, match=r"check .server. home"):
         Ledger(tmp_path / "home", SystemClock())
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,7 @@ def test_a_private_file_is_made_once_and_only_for_its_owner(tmp_path: Path) -> N
     assert private_text(path, lambda: "first") == "first"
     assert private_text(path, lambda: "second") == "first"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == ["token"]
+    assert [file.name for file in path.parent.iterdir()] == ["token"]
 
 
 def test_two_that_start_at_once_get_the_same_text(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from support.fake_node import FakeNode
+
+from headrace.control.operations import Operations
+from headrace.control.plane import ControlPlane
+from headrace.model.errors import AccessDenied, SettingsError, Unavailable
+from headrace.model.mounts import MountSpec
+
+SPEC = MountSpec("/sales", "s3://sales")
+
+
+async def test_a_mount_is_tried_written_and_pushed(plane: ControlPlane) -> None:
+    node = FakeNode()
+    await Operations(plane, node).add_mount(SPEC, actor="test")
+    assert node.tried == [SPEC]
+    assert SPEC in node.pushed[-1].mounts
+    assert node.pushed[-1].epoch == plane.state().epoch
+
+
+async def test_a_mount_that_does_not_work_is_not_written(plane: ControlPlane) -> None:
+    node = FakeNode()
+    node.try_failure = AccessDenied("the store refused this key")
+    with pytest.raises(AccessDenied, match="refused this key"):
+        await Operations(plane, node).add_mount(SPEC, actor="test")
+    assert plane.ledger.state.mounts() == ()
+    assert node.pushed == []
+
+
+async def test_a_wrong_mount_is_not_even_tried(plane: ControlPlane) -> None:
+    node = FakeNode()
+    with pytest.raises(SettingsError):
+        await Operations(plane, node).add_mount(MountSpec("no-slash", "s3://x"), actor="test")
+    assert node.tried == []
+
+
+async def test_a_change_that_not_every_worker_has_is_said_to_be_written(plane: ControlPlane) -> None:
+    node = FakeNode()
+    node.push_failure = Unavailable("worker 1 does not answer")
+    with pytest.raises(Unavailable, match=r"is written down.*worker 1"):
+        await Operations(plane, node).add_mount(SPEC, actor="test")
+    assert plane.ledger.state.mounts() == (SPEC,)
+
+
+async def test_set_and_remove_reach_the_workers(plane: ControlPlane) -> None:
+    node = FakeNode()
+    operations = Operations(plane, node)
+    await operations.add_mount(SPEC, actor="test")
+    changed = msgspec.structs.replace(SPEC, freshness="verify")
+    await operations.replace_mount(changed, expected=SPEC, actor="test")
+    assert changed in node.pushed[-1].mounts
+    await operations.remove_mount("/sales", actor="test")
+    assert [mount.path for mount in node.pushed[-1].mounts] == ["/fixed"]
+
+
+async def test_pins_and_frees_reach_the_node(plane: ControlPlane) -> None:
+    node = FakeNode()
+    operations = Operations(plane, node)
+    assert await operations.pin("/sales/hot", True, actor="test")
+    assert not await operations.pin("/sales/hot", True, actor="test")
+    assert node.pushed[-1].pins == ("/sales/hot",)
+    assert await operations.free("/sales", prefix=True, actor="test") == 12345
+    assert node.freed == [("/sales", True)]
