@@ -54,8 +54,7 @@ class Client:
     ) -> Client:
         """A client of the node at `endpoint`, or of the settings in `config` without any node (`embedded`).
 
-        `auto`: remote when an endpoint is given or the settings' node answers, else embedded when the settings
-        have mounts. Raises `SettingsError`.
+        `auto`: remote when an endpoint is given or the settings' node answers, else embedded. Raises `SettingsError`.
         """
         return cls(Session(SessionOptions(config=config, endpoint=endpoint, key_id=key_id, secret=secret, mode=mode)))
 

@@ -19,12 +19,12 @@ from headrace.model.clock import SystemClock
 from headrace.model.errors import SettingsError
 from headrace.model.objects import ByteRange, Version
 from headrace.namespace.namespace import Namespace
+from headrace.node.home import Home
 from headrace.settings import Settings, load_settings
 
 Mode = Literal["auto", "remote", "embedded"]
 
 CREDENTIALS_NAME = "credentials"
-HANDOFF_NAME = Path("run") / "handoff.sock"
 _PROBE_S = 0.5
 
 
@@ -182,17 +182,18 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
     if mode == "embedded":
         if endpoint and options.endpoint:
             raise SettingsError("an embedded client has no endpoint: leave it out, or use mode='remote'")
-        if not settings.mount:
+        namespace = await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
+        if not namespace.table.mounts:
             where = settings.source or "no headrace.toml found"
             raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the file in $HEADRACE_CONFIG")
-        return await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
+        return namespace
     key = find_key(options, settings.home, environ)
     if key is None:
         raise SettingsError(
             "no access key: set HEADRACE_ACCESS_KEY_ID and HEADRACE_SECRET_ACCESS_KEY, or run where "
             f"{settings.home / CREDENTIALS_NAME} can be read"
         )
-    local = settings.home / HANDOFF_NAME
+    local = Home(settings.home).handoff_socket
     own = _reachable(settings.server.data_listen)
     handoff = str(local) if (not endpoint or _address(endpoint) == _address(own)) and local.exists() else None
     return await wiring.open_remote(
@@ -201,6 +202,6 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
 
 
 def _choose(endpoint: str, settings: Settings) -> str:
-    if endpoint or not settings.mount or _answers(_reachable(settings.server.data_listen)):
+    if endpoint or _answers(_reachable(settings.server.data_listen)):
         return "remote"
     return "embedded"

@@ -194,7 +194,9 @@ def test_text_and_lines_work_through_the_standard_wrappers(tmp_path: Path) -> No
 
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, len(BODY) + 10), st.integers(0, 300_000)), max_size=8), warm=st.booleans())
-def test_any_sequence_of_reads_equals_slicing(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]], warm: bool) -> None:
+def test_any_sequence_of_reads_equals_slicing(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]], warm: bool
+) -> None:
     store = SlicedStore(tmp_path_factory.mktemp("pages"))
     store.put("k", BODY)
     if warm:
