@@ -17,6 +17,7 @@ from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.s3_requests import S3Requests, S3Settings
+from headrace.stores.s3_seaweedfs import SmallestEntries, check_kept, is_seaweedfs
 from headrace.stores.s3_xml import ListPage, ListParser, parse_tags, part_count
 from headrace.stores.store import Store
 from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
@@ -50,6 +51,7 @@ class S3Store(Store):
     def __init__(self, requests: S3Requests) -> None:
         self._requests = requests
         self._may_read_versions = True
+        self._sorts_by_directory = False
 
     @classmethod
     def open(cls, settings: S3Settings, credentials: CredentialsProvider, http: Http, *, clock: Clock) -> S3Store:
@@ -63,7 +65,7 @@ class S3Store(Store):
         size = response.headers.get("content-length", "")
         if not (size.isascii() and size.isdigit()):
             raise CorruptData(f"{key!r}: the store did not say how long the object is", path=key)
-        return object_info(key, int(size), response.headers)
+        return _described(key, int(size), response.headers)
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         check_key(key)
@@ -78,7 +80,7 @@ class S3Store(Store):
             raise
         try:
             held, size = body_range(response, byte_range)
-            info = object_info(key, size, response.headers)
+            info = _described(key, size, response.headers)
             if version is not None and not is_version(info, version):
                 raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
         except BaseException:
@@ -88,24 +90,26 @@ class S3Store(Store):
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
-        query = [(b"list-type", b"2"), (b"encoding-type", b"url"), (b"max-keys", str(min(limit, _MAX_KEYS)).encode())]
-        query += (
-            [(b"prefix", prefix.encode()), (b"delimiter", delimiter.encode())] if delimiter else [(b"prefix", prefix.encode())]
-        )
+        query = [(b"list-type", b"2"), (b"encoding-type", b"url"), (b"prefix", prefix.encode())]
+        if delimiter:
+            query.append((b"delimiter", delimiter.encode()))
+        if self._sorts_by_directory:
+            return await self._list_all(query, SmallestEntries(prefix, after, limit))
+        sized = [*query, (b"max-keys", str(min(limit, _MAX_KEYS)).encode())]
         start = (b"start-after", start_after(prefix, delimiter, after).encode())
         token = ""
         for _ in range(_MAX_EMPTY_PAGES):
             position = [(b"continuation-token", token.encode())] if token else [start] if after else []
-            page = await self._list_page([*query, *position])
+            page = await self._list_page([*sized, *position])
+            if page.by_directory:
+                return await self._list_all(query, SmallestEntries(prefix, after, limit))
             entries = ordered(page.entries, prefix, after)
             if entries or not page.truncated:
                 return Listing(entries, entries[-1].key if page.truncated else None)
             if not page.token:
                 break
             token = page.token
-        raise Unavailable(
-            f"bucket {self._requests.settings.bucket!r}: the store's listing does not get ahead, try again", path=prefix
-        )
+        raise self._stuck(prefix)
 
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
         check_key(key)
@@ -114,7 +118,10 @@ class S3Store(Store):
         except Unsupported:
             await self.info(key)
             return ()
-        return parse_tags(await response.read())
+        found = parse_tags(await response.read())
+        if is_seaweedfs(response.headers):
+            await self.info(key)  # it tells the tags of directories and of other keys' objects, too
+        return found
 
     async def close(self) -> None:
         await self._requests.close()
@@ -148,7 +155,24 @@ class S3Store(Store):
                 parser.feed(piece)
         finally:
             response.close()
-        return parser.finish()
+        self._sorts_by_directory = is_seaweedfs(response.headers)
+        return parser.finish(by_directory=self._sorts_by_directory)
+
+    async def _list_all(self, query: Sequence[tuple[bytes, bytes]], found: SmallestEntries) -> Listing:
+        """One page out of a listing that is not in key order: all of it is seen, little of it is held."""
+        token = ""
+        while True:
+            page = await self._list_page([*query, (b"continuation-token", token.encode())] if token else query)
+            found.add(page.entries)
+            if not page.truncated:
+                return found.listing()
+            if not page.token or page.token == token:
+                raise self._stuck("")
+            token = page.token
+
+    def _stuck(self, prefix: str) -> Unavailable:
+        bucket = self._requests.settings.bucket
+        return Unavailable(f"bucket {bucket!r}: the store's listing does not get ahead, try again", path=prefix)
 
 
 def start_after(prefix: str, delimiter: str, after: str) -> str:
@@ -201,6 +225,12 @@ def object_info(key: str, size: int, headers: Headers) -> ObjectInfo:
         parts=part_count(etag),
         storage_class=headers.get("x-amz-storage-class", ""),
     )
+
+
+def _described(key: str, size: int, headers: Headers) -> ObjectInfo:
+    if is_seaweedfs(headers):
+        check_kept(key, size)
+    return object_info(key, size, headers)
 
 
 def _version(version_id: str, etag: str, modified_s: float, size: int) -> Version:

@@ -41,6 +41,8 @@ class ListPage(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
     truncated: bool
     token: str
+    by_directory: bool = False
+    """The entries are in the order of directories, not of keys."""
 
 
 class XmlReader:
@@ -123,7 +125,7 @@ class ListParser:
     def feed(self, data: bytes) -> None:
         self._reader.feed(data)
 
-    def finish(self) -> ListPage:
+    def finish(self, *, by_directory: bool = False) -> ListPage:
         """Raises `CorruptData` when this was not a whole listing."""
         self._reader.feed(b"", final=True)
         truncated = self._top.get("IsTruncated", "")
@@ -133,7 +135,7 @@ class ListParser:
         if self._reader.replaced and not encoded:
             raise CorruptData("the store listed a key that XML cannot hold, without encoding it")
         entries = tuple([_entry(is_prefix, fields, encoded) for is_prefix, fields in self._raw])
-        return ListPage(entries, truncated == "true", self._top.get("NextContinuationToken", ""))
+        return ListPage(entries, truncated == "true", self._top.get("NextContinuationToken", ""), by_directory)
 
     def _on_end(self, path: tuple[str, ...], text: str) -> None:
         depth = len(path)
