@@ -19,6 +19,8 @@ class StoreHooks(ABC):
 
     knows_content_type = True
     """False where objects carry no media type."""
+    hides_directories = True
+    """False where the store answers for `a`, an empty object, when there is only `a/b`."""
 
     @abstractmethod
     async def make_store(self) -> Store:
