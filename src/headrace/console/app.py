@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,6 +17,7 @@ from starlette.routing import Route
 
 from headrace.console.api import Api
 from headrace.console.guard import Guard
+from headrace.console.messages import ErrorBody
 from headrace.console.metrics import CONTENT_TYPE, render
 from headrace.control.jobs import JobRunner
 from headrace.control.node_view import NodeView
@@ -22,6 +25,7 @@ from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
 
 _HERE = Path(__file__).parent
+_KINDS = {404: "NotFound", 405: "Unsupported"}
 _STATIC = {"console.js": "text/javascript", "console.css": "text/css"}
 
 
@@ -73,6 +77,13 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
             Route("/readyz", readyz),
             *api.routes(),
         ],
+        exception_handlers={HTTPException: _no_route},
         middleware=[Middleware(Guard, token=control.admin_token(), names=names)],
         lifespan=lifespan,
     )
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    body = ErrorBody(_KINDS.get(status, "HeadraceError"), f"nothing is served at {request.method} {request.url.path}")
+    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")
