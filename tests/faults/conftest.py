@@ -1,0 +1,11 @@
+"""A rig of one serving process, shared by the tests of a file; each test uses keys of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    """A key that no other test uses."""
+    return "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[-60:]
