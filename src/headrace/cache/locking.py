@@ -75,7 +75,7 @@ def refusal(reason: str, *, need_bytes: int = 0) -> str:
 
 def _is_locked(address: int) -> bool:
     here = False
-    with Path("/proc/self/smaps").open(encoding="ascii", errors="replace") as smaps:
+    with Path("/proc/self/smaps").open(encoding="utf-8", errors="replace") as smaps:
         for line in smaps:
             head = line.split(" ", 1)[0]
             if "-" in head and not head.endswith(":"):
@@ -88,6 +88,6 @@ def _is_locked(address: int) -> bool:
 
 def _swap_is_on() -> bool:
     try:
-        return len(Path("/proc/swaps").read_text(encoding="ascii").splitlines()) > 1
+        return len(Path("/proc/swaps").read_text(encoding="utf-8").splitlines()) > 1
     except OSError:
         return True
