@@ -1,4 +1,4 @@
-"""`headrace bench`: runs the measurements of a source checkout."""
+"""`headrace bench`: runs the measurements of a source checkout and writes them to docs/PERFORMANCE.md."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from headrace.console.options import Invocation, config_option, json_option, pas
 from headrace.console.printer import print_json, say
 from headrace.model.errors import SettingsError
 
-_PREFIX = "bench_"
+MEASUREMENTS = ("warm_reads", "cold_reads", "tpch", "listing", "startup_memory", "eviction_traces")
+BEGIN = "<!-- measured: begin -->"
+END = "<!-- measured: end -->"
+_HEAD = "# Performance\n\nWritten by `headrace bench`: ratios of one run, medians of its rounds, with the conditions of each.\n"
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command()
 @click.argument("names", nargs=-1)
 @click.option("--list", "only_list", is_flag=True, help="Show what can be measured.")
 @config_option
@@ -26,32 +29,58 @@ def bench(invocation: Invocation, names: tuple[str, ...], only_list: bool) -> in
 
     NAMES are measurements; without any, all run, one after the other. Needs a source checkout.
     """
-    scripts = find_scripts(Path.cwd(), Path(__file__).resolve().parents[3])
-    if only_list:
-        if invocation.as_json:
-            print_json(list(scripts))
-        else:
-            for name, script in scripts.items():
-                say(f"{name:<20} {_first_line(script)}")
-        return 0
-    unknown = [name for name in names if name not in scripts]
+    root = find_checkout(Path.cwd(), Path(__file__).resolve().parents[3])
+    unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
-        raise click.UsageError(f"no measurement is called {', '.join(unknown)}; there are: {', '.join(scripts)}")
-    failed = [name for name in names or scripts if subprocess.run([sys.executable, scripts[name]], check=False).returncode]  # noqa: S603 - our own scripts
-    if failed:
-        say(f"failed: {', '.join(failed)}")
+        raise click.UsageError(f"no measurement is called {', '.join(unknown)}; there are: {', '.join(MEASUREMENTS)}")
+    if only_list:
+        _show(root, invocation.as_json)
+        return 0
+    chosen = names or MEASUREMENTS
+    failed = [name for name in chosen if _measure(root, name)]
+    page = root / "docs" / "PERFORMANCE.md"
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    page.write_text(with_results(old, read_results(root)), encoding="utf-8")
+    if invocation.as_json:
+        print_json({"measured": [name for name in chosen if name not in failed], "failed": failed, "page": str(page)})
+    else:
+        say(f"written to {page}" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
 
 
-def find_scripts(*roots: Path) -> dict[str, Path]:
-    """Measurements by name. Raises `SettingsError` outside a checkout."""
+def find_checkout(*roots: Path) -> Path:
+    """The first of `roots` that holds the measurements. Raises `SettingsError` outside a checkout."""
     for root in roots:
-        found = sorted((root / "benchmarks").glob(f"{_PREFIX}*.py"))
-        if found:
-            return {script.stem.removeprefix(_PREFIX): script for script in found}
+        if (root / "benchmarks" / f"{MEASUREMENTS[0]}.py").is_file():
+            return root
     raise SettingsError("the measurements are not part of the installed package: run this in a source checkout")
 
 
-def _first_line(script: Path) -> str:
-    line = script.read_text(encoding="utf-8").partition("\n")[0]
-    return line.strip().strip('"')
+def read_results(root: Path) -> list[str]:
+    """The results that are there, in the order of `MEASUREMENTS`."""
+    files = [root / "benchmarks" / "results" / f"{name}.md" for name in MEASUREMENTS]
+    return [file.read_text(encoding="utf-8").strip() for file in files if file.exists()]
+
+
+def with_results(page: str, results: list[str]) -> str:
+    """`page` with the results between its two marks; they are put at its end where it has none."""
+    measured = "\n\n".join([BEGIN, *results, END])
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if begin and end:
+        return head + measured + tail
+    return (page or _HEAD).rstrip() + f"\n\n{measured}\n"
+
+
+def _measure(root: Path, name: str) -> int:
+    script = root / "benchmarks" / f"{name}.py"
+    return subprocess.run([sys.executable, str(script)], cwd=root, check=False).returncode  # noqa: S603 - our own script
+
+
+def _show(root: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(MEASUREMENTS)
+        return
+    for name in MEASUREMENTS:
+        first = (root / "benchmarks" / f"{name}.py").read_text(encoding="utf-8").partition("\n")[0]
+        say(f"{name:<18} {first.strip().strip(chr(34))}")
