@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from headrace.cache.arena import MemoryTier
-from headrace.cache.locking import require_locked_memory
+from headrace.cache.locking import lock_process_memory, require_locked_memory
 from headrace.cache.pages import PageCache
 from headrace.cache.settings import CacheSettings
 from headrace.cache.store import CachedStore, CacheOptions
@@ -55,6 +55,7 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
         members = tuple(build_store(member, parts, mount=mount) for member in spec.union)
         return UnionStore(members, write_target=spec.write_target)
     if spec.residency is Residency.MEMORY:
+        lock_process_memory()
         require_locked_memory()
     store = bare_store(spec, parts, mount=mount)
     if parts.pages is None:
@@ -137,6 +138,7 @@ async def try_mount(spec: MountSpec, parts: Parts) -> None:
             await try_mount(member, parts)
         return
     if spec.residency is Residency.MEMORY:
+        lock_process_memory()
         require_locked_memory()
     Freshness.parse(spec.freshness)
     store = bare_store(spec, parts, mount=spec.path)

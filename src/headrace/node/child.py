@@ -33,7 +33,7 @@ class Child:
         self._boot = boot
         self._fds = tuple(fds)
         self._on_event = on_event
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
         self.channel: Channel | None = None
         self.process: asyncio.subprocess.Process | None = None
@@ -51,11 +51,11 @@ class Child:
     async def run(self) -> None:
         """Keep the process running until `stop`; each start after a quick death waits longer."""
         quick = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             process = await self._start()
             code = await process.wait()
             self._forget()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             quick = quick + 1 if time.monotonic() - self.started_s < _STEADY_S else 0
             wait_s = min(_LONGEST_WAIT_S, 0.1 * 2.0**quick) if quick else 0.0
@@ -70,7 +70,7 @@ class Child:
 
     async def stop(self, request: Request, *, timeout_s: float) -> None:
         """Ask it to end, wait, then make it end."""
-        self._stopping = True
+        self._stopping.set()
         process = self.process
         if process is None or process.returncode is not None:
             return

@@ -6,7 +6,9 @@ import time
 
 import msgspec
 
+from headrace.cache.arena import MemoryTier
 from headrace.cache.pages import PageCache
+from headrace.cache.settings import CacheSettings
 from headrace.control.node_view import Counters, MountStats, SlowRead, TierStats
 from headrace.gateways.s3.stats import GatewayStats
 from headrace.node.messages import WorkerReport
@@ -15,13 +17,15 @@ from headrace.node.view import rss_bytes
 from headrace.wiring import LiveMounts
 
 
-def report(epoch: int, tally: Tally, gateway: GatewayStats, pages: PageCache, mounts: LiveMounts) -> WorkerReport:
+def report(
+    epoch: int, tally: Tally, gateway: GatewayStats, *, pages: PageCache, cache: CacheSettings, mounts: LiveMounts
+) -> WorkerReport:
     """What `AskStats` is answered with."""
     return WorkerReport(
         epoch=epoch,
         counters=_counters(tally, gateway),
         mounts=_mounts(tally, mounts),
-        tiers=_tiers(pages),
+        tiers=_tiers(pages, cache),
         slowest=tuple(SlowRead(read.path, read.seconds, read.bytes, read.served, time.time()) for read in gateway.slowest),
         rss_bytes=rss_bytes(),
     )
@@ -51,8 +55,18 @@ def _mounts(tally: Tally, mounts: LiveMounts) -> tuple[MountStats, ...]:
     return (*tally.mounts(), *broken)
 
 
-def _tiers(pages: PageCache) -> tuple[TierStats, ...]:
-    return tuple(
-        TierStats(tier.name, tier.capacity_bytes, tier.used_bytes, tier.segments, healthy=tier.healthy, note=tier.note)
-        for tier in pages.stats().tiers
-    )
+def _tiers(pages: PageCache, cache: CacheSettings) -> tuple[TierStats, ...]:
+    """Disks as this process finds them (how full they are, the keeper knows), and the memory tier that all share."""
+    tiers = [
+        TierStats(
+            directory.root,
+            disk.capacity_bytes,
+            healthy=not directory.health.out,
+            note="out of service after failures; reads go past it" if directory.health.out else "",
+        )
+        for directory, disk in zip(pages.directories, cache.disk, strict=False)
+    ]
+    if isinstance(pages.memory, MemoryTier):
+        memory = pages.memory.stats()
+        tiers.append(TierStats("memory", memory.capacity, memory.bytes_used, memory.filled))
+    return tuple(tiers)

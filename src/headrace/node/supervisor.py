@@ -74,7 +74,7 @@ class Supervisor:
                 asyncio.get_running_loop().add_signal_handler(sig, self._stop.set)
             workers = [self._worker(index, sock, handoff) for index, sock in enumerate(data)]
             keeper = Child("headrace.node.keeper", boot=self._boot(0), fds=(), on_event=self._hear)
-            self._view = WorkersView(workers, data_url=f"http://{show_address(data[0])}")
+            self._view = WorkersView(workers, keeper, data_url=f"http://{show_address(data[0])}")
             running = [asyncio.create_task(child.run()) for child in (*workers, keeper)]
             try:
                 await self._control(workers, control)

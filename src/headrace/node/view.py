@@ -8,7 +8,9 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 
-from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, WorkerStats
+import msgspec
+
+from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, TierStats, WorkerStats
 from headrace.control.state import NodeState
 from headrace.model.errors import HeadraceError, Unavailable
 from headrace.model.mounts import MountSpec
@@ -37,9 +39,10 @@ _SLOWEST_SHOWN = 20
 class WorkersView:
     """The workers as one node. A worker that does not answer is shown as not alive, and never waited for."""
 
-    def __init__(self, workers: Sequence[Child], *, data_url: str) -> None:
+    def __init__(self, workers: Sequence[Child], keeper: Child, *, data_url: str) -> None:
         self.state = NodeState(0)
         self._workers = tuple(workers)
+        self._keeper = keeper
         self.data_url = data_url
         self._started_s = time.monotonic()
         self._turn = itertools.cycle(range(len(self._workers)))
@@ -56,7 +59,7 @@ class WorkersView:
                 raise result
 
     async def stats(self) -> NodeStats:
-        reports = await asyncio.gather(*(self._report(worker) for worker in self._workers))
+        kept, *reports = await asyncio.gather(*(self._report(child) for child in (self._keeper, *self._workers)))
         found = [report for report in reports if report is not None]
         return NodeStats(
             epoch=self.state.epoch,
@@ -66,7 +69,7 @@ class WorkersView:
                 _worker_stats(index, worker, report)
                 for index, (worker, report) in enumerate(zip(self._workers, reports, strict=True))
             ),
-            tiers=found[0].tiers if found else (),
+            tiers=merge_tiers(found[0].tiers if found else (), kept.tiers if kept is not None else ()),
             mounts=merge_mounts(itertools.chain.from_iterable(report.mounts for report in found), self.state.mounts),
             slowest=slowest(itertools.chain.from_iterable(report.slowest for report in found)),
             data_url=self.data_url,
@@ -130,6 +133,17 @@ def sum_counters(counters: Iterable[Counters]) -> Counters:
     for one in counters:
         total = total.plus(one)
     return total
+
+
+def merge_tiers(seen: Iterable[TierStats], kept: Iterable[TierStats]) -> tuple[TierStats, ...]:
+    """Health as a worker finds it, fullness as the keeper accounts for it."""
+    full = {tier.name: tier for tier in kept}
+    return tuple(
+        msgspec.structs.replace(tier, used_bytes=full[tier.name].used_bytes, segments=full[tier.name].segments)
+        if tier.name in full
+        else tier
+        for tier in seen
+    )
 
 
 def merge_mounts(reports: Iterable[MountStats], specs: Iterable[MountSpec]) -> tuple[MountStats, ...]:

@@ -64,7 +64,14 @@ class Worker:
             case Apply():
                 self._apply(request.state)
             case AskStats():
-                return report(self._epoch, self._tally, self._server.stats(), self._pages, self._mounts)
+                return report(
+                    self._epoch,
+                    self._tally,
+                    self._server.stats(),
+                    pages=self._pages,
+                    cache=self._cache,
+                    mounts=self._mounts,
+                )
             case Load():
                 return Amount(await load(self._mounts.namespace, request.path))
             case Free():
@@ -84,11 +91,12 @@ class Worker:
         """Refuse new connections, finish what runs, and end."""
         await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
         await self._mounts.close()
-        self._pages.close()
+        await self._pages.close()
         self.ended.set()
 
     async def _boot(self, boot: Boot) -> None:
         clock = SystemClock()
+        self._cache = boot.cache
         self._pages = open_pages(boot.cache, Path(boot.home), clock=clock, emit=self._tally.emit, memory_fd=boot.memory_fd)
         self._parts = Parts(clock, self._tally.emit, os.environ, self._pages)
         self._mounts = LiveMounts(self._parts)
