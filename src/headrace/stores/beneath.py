@@ -57,7 +57,10 @@ def _open_by_absolute_link(root_fd: int, path: str, flags: int, refused: OSError
     # The kernel refuses absolute links even where they lead back inside. The resolved path is only
     # a proposal: it goes through the same check.
     root = os.readlink(f"/proc/self/fd/{root_fd}")  # noqa: PTH115 - paths stay text: a Path would normalise them
-    resolved = os.path.realpath(f"{root}/{path}")
+    try:
+        resolved = os.path.realpath(f"{root}/{path}")
+    except OSError:  # the link is being swapped
+        raise refused from None
     if not resolved.startswith(root.rstrip("/") + "/"):
         raise refused
     return _openat2(root_fd, resolved[len(root.rstrip("/")) + 1 :], flags)

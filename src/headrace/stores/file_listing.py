@@ -8,6 +8,7 @@ goes on where the last page ended (a listing is not a snapshot) and the window i
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -25,6 +26,7 @@ WINDOW_NAMES = 350_000
 _WINDOWS_KEPT = 64
 _CONTINUED_S = 5.0
 _TICK_NS = 50_000_000  # file systems may stamp all changes within some milliseconds alike
+_NOT_LISTED = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.ELOOP))
 _BEHIND_ALL_NAMES = "\U0010ffff" * 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 
@@ -129,9 +131,8 @@ class _Walk:
 
     def below(self, directory: str, ancestors: tuple[tuple[int, int], ...]) -> Generator[Entry]:
         """Entries of `directory` (empty, or ending with a slash) and of all below it."""
-        try:
-            descriptor = open_beneath(self._root_fd, directory.rstrip("/") or ".", _DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
+        descriptor = _open_directory(self._root_fd, directory)
+        if descriptor is None:
             return
         try:
             found = os.fstat(descriptor)
@@ -179,9 +180,8 @@ class _Walk:
 
     def _holds_file(self, directory: str, ancestors: tuple[tuple[int, int], ...]) -> bool:
         """Whether any file lies below: empty directories are not listed."""
-        try:
-            descriptor = open_beneath(self._root_fd, directory.rstrip("/"), _DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
+        descriptor = _open_directory(self._root_fd, directory)
+        if descriptor is None:
             return False
         folders: list[str] = []
         try:
@@ -224,6 +224,16 @@ class _Walk:
                 return
             low = names[-1] + "\0"
             del window, names  # before the next scan takes its memory
+
+
+def _open_directory(root_fd: int, directory: str) -> int | None:
+    """None for what is not there, is no directory, or is a link that leads outside: nothing of it is listed."""
+    try:
+        return open_beneath(root_fd, directory.rstrip("/") or ".", _DIRECTORY)
+    except OSError as error:
+        if error.errno in _NOT_LISTED:
+            return None
+        raise
 
 
 def _settled(changed_ns: int) -> int:
