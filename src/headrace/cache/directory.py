@@ -1,0 +1,249 @@
+"""One page directory of the disk tier: its format, its health, and the threads that wait for its device."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from headrace.cache.disk import Disk
+from headrace.cache.layout import FORMAT_FILE, PIN_SUFFIX, SUM_SUFFIX, Geometry, SegmentName, parse_segment, tag_of
+from headrace.cache.touches import Group
+from headrace.model.clock import Clock
+from headrace.model.errors import SettingsError
+from headrace.model.events import TierFault
+from headrace.model.objects import Emit
+
+T = TypeVar("T")
+
+_THREADS = 4
+_FAULTS_MAX = 3
+_PROBE_EVERY_S = 5.0
+_DROPPED = "dropped-"
+_PROBE = "probe"
+
+
+class Touching(Protocol):
+    """Where news of segments goes: `touches.Touches`, or nothing."""
+
+    def touched(self, name: str, group: Group) -> None: ...
+
+    def created(self, name: str, size: int, group: Group) -> None: ...
+
+    def removed(self, name: str, group: Group) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NoTouches:
+    """Nobody listens."""
+
+    def touched(self, name: str, group: Group) -> None: ...
+
+    def created(self, name: str, size: int, group: Group) -> None: ...
+
+    def removed(self, name: str, group: Group) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Health:
+    """Whether a device is worth asking: out of service after some faults in a row, until a probe succeeds. Pure."""
+
+    def __init__(self) -> None:
+        self.faults = 0
+        self.total_faults = 0
+        self.out = False
+        self._probe_at = 0.0
+
+    def fault(self, now: float) -> None:
+        self.faults += 1
+        self.total_faults += 1
+        if self.faults >= _FAULTS_MAX:
+            self.out = True
+            self._probe_at = now + _PROBE_EVERY_S
+
+    def success(self) -> None:
+        self.faults = 0
+        self.out = False
+
+    def probe_due(self, now: float) -> bool:
+        """Whether a probe should start now; the next one is due only later."""
+        if not self.out or now < self._probe_at:
+            return False
+        self._probe_at = now + _PROBE_EVERY_S
+        return True
+
+
+class PageDirectory:
+    """Paths, health and threads of one page directory. Made by `open`."""
+
+    def __init__(self, root: str, geometry: Geometry, disk: Disk, clock: Clock, emit: Emit, touches: Touching) -> None:
+        self.root = root
+        self.geometry = geometry
+        self.disk = disk
+        self.clock = clock
+        self.touches = touches
+        self.health = Health()
+        self._emit = emit
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="headrace-disk")
+        self._probing = False
+
+    @classmethod
+    def open(
+        cls, root: str, geometry: Geometry, *, disk: Disk, clock: Clock, emit: Emit, touches: Callable[[str], Touching]
+    ) -> PageDirectory:
+        """Make or check the directory. Raises `SettingsError` when it cannot be used at all."""
+        try:
+            disk.mkdir(root)
+            _check_format(disk, root, geometry)
+            return cls(root, geometry, disk, clock, emit, touches(root))
+        except OSError as error:
+            message = f"page directory {root}: {error.strerror or error}: make it writable, or name another under [cache] disk"
+            raise SettingsError(message, path=root) from error
+
+    def usable(self) -> bool:
+        """Whether the device is in service; starts a probe when one is due."""
+        if not self.health.out:
+            return True
+        if not self._probing and self.health.probe_due(self.clock.monotonic()):
+            self._probing = True
+            self._threads.submit(self._probe)
+        return False
+
+    def fault(self, operation: str, error: BaseException) -> None:
+        """Count a failure of the device and say so."""
+        self.health.fault(self.clock.monotonic())
+        state = "out of service until a probe succeeds" if self.health.out else "passed by"
+        remedy = f"{self.root} is {state}: free space or inodes, check the device, see `headrace doctor`"
+        self._emit(TierFault("disk", operation, f"{type(error).__name__}: {error}", remedy))
+
+    async def run(self, call: Callable[[], T], *, budget_s: float | None = None) -> T:
+        """`call` in one of the directory's threads. Raises what it raises, or `TimeoutError` behind the budget."""
+        future = self.start(call)
+        if budget_s is None:
+            return await future
+        done, _ = await asyncio.wait((future,), timeout=budget_s)
+        if not done:
+            future.add_done_callback(_forget)
+            raise TimeoutError(f"no answer within {budget_s * 1000:.0f} ms")
+        return future.result()
+
+    def start(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """`call` begun in one of the directory's threads."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def submit(self, call: Callable[[], object]) -> None:
+        """`call` in one of the directory's threads, without waiting; it must not raise."""
+        self._threads.submit(call)
+
+    def remove(self, name: SegmentName, group: Group) -> None:
+        """Unlink a segment, whatever lies under its name. Raises `OSError`."""
+        path = f"{self.root}/{name.path}"
+        for victim in (path, path + SUM_SUFFIX):
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    self.disk.unlink(victim)
+                except (IsADirectoryError, PermissionError):
+                    self.disk.rmtree(victim)
+        self.touches.removed(path.rpartition("/")[2], group)
+
+    def segments(self, object_id: bytes) -> list[SegmentName]:
+        """The segments of one object that are there. Raises `OSError`."""
+        hexed = object_id.hex()
+        try:
+            names = self.disk.names(f"{self.root}/{hexed[:3]}")
+        except FileNotFoundError:
+            return []
+        parsed = (parse_segment(name) for name in names if name.startswith(hexed))
+        return [name for name in parsed if name is not None]
+
+    def segments_of_mount(self, tag: bytes) -> list[SegmentName]:
+        """Every segment of one mount. Raises `OSError`."""
+        found: list[SegmentName] = []
+        for folder in self.disk.names(self.root):
+            if len(folder) == 3:
+                parsed = (parse_segment(name) for name in self.disk.names(f"{self.root}/{folder}"))
+                found += [name for name in parsed if name is not None and tag_of(name.object_id) == tag]
+        return found
+
+    def objects_pinned(self, tag: bytes) -> list[bytes]:
+        """The ids of the mount's objects that carry a pin. Raises `OSError`."""
+        found: list[bytes] = []
+        for folder in self.disk.names(self.root):
+            if len(folder) == 3:
+                names = self.disk.names(f"{self.root}/{folder}")
+                ids = (bytes.fromhex(n[: -len(PIN_SUFFIX)]) for n in names if n.endswith(PIN_SUFFIX) and len(n) == 36)
+                found += [object_id for object_id in ids if tag_of(object_id) == tag]
+        return found
+
+    def close(self) -> None:
+        self.touches.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _probe(self) -> None:
+        path = f"{self.root}/{_PROBE}-{os.getpid()}-{threading.get_ident()}"
+        try:
+            fd = self.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                if self.disk.pwrite(fd, b"probe", 0) == 5 and self.disk.pread(fd, 5, 0) == b"probe":
+                    self.health.success()
+            finally:
+                self.disk.close(fd)
+                self.disk.unlink(path)
+        except OSError:
+            return  # still out of service: the next probe is due later
+        finally:
+            self._probing = False
+
+
+def _forget(future: asyncio.Future[T]) -> None:
+    """An answer that came too late: its error was already told as a time-out."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _check_format(disk: Disk, root: str, geometry: Geometry) -> None:
+    """Drop what another format or page size has left. Raises `OSError`."""
+    path = f"{root}/{FORMAT_FILE}"
+    wanted = geometry.format_text.encode()
+    lock = disk.open(path + ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        while not disk.lock(lock):
+            threading.Event().wait(0.01)
+        if _content(disk, path) != wanted:
+            aside = f"{root}/{_DROPPED}{os.getpid()}"
+            disk.mkdir(aside)
+            for name in disk.names(root):
+                if len(name) == 3:
+                    disk.rename(f"{root}/{name}", f"{aside}/{name}")
+            fd = disk.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                disk.pwrite(fd, wanted, 0)
+            finally:
+                disk.close(fd)
+            disk.rename(path + ".new", path)
+        for name in disk.names(root):
+            if name.startswith(_DROPPED):
+                disk.rmtree(f"{root}/{name}")
+    finally:
+        disk.close(lock)
+
+
+def _content(disk: Disk, path: str) -> bytes:
+    try:
+        fd = disk.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return b""
+    try:
+        return disk.pread(fd, 4096, 0)
+    finally:
+        disk.close(fd)

@@ -1,0 +1,324 @@
+"""A fill: a run of pages that grows in memory, feeds its readers from there, and is written to `.part` files meanwhile.
+
+Local readers share one `Fill`. Where another process leads the same segment, the fill's bytes come from that process's
+growing file instead of the store; when the leader dies, this process takes over at the byte it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from abc import ABC, abstractmethod
+from functools import partial
+
+from headrace.cache.directory import PageDirectory
+from headrace.cache.handles import CachedObject
+from headrace.cache.layout import SegmentName
+from headrace.cache.parts import Claim, Part, claim_run
+from headrace.cache.plan import Run
+from headrace.model.errors import CorruptData, HeadraceError, Unavailable, VersionChanged
+from headrace.model.objects import Version
+from headrace.model.reading import Reading
+
+_MAPPED_FROM_BYTES = 256 * 1024
+_WRITE_BYTES = 1 << 20
+_CLAIM_BUDGET_S = 0.1
+_POLL_MIN_S = 0.0005
+_POLL_MAX_S = 0.02
+_LOCK_CHECK_S = 0.05
+_STALL_S = 5.0
+_TURNS_MAX = 8
+
+
+class FillAbandoned(HeadraceError):
+    """The last reader left, so the fill was given up; who comes late plans anew."""
+
+
+class Source(ABC):
+    """Where the bytes of one version of one object come from."""
+
+    version: Version
+
+    @abstractmethod
+    async def open(self, start: int, end: int) -> Reading:
+        """A reading of exactly these bytes of the version. Raises as `Store.read`."""
+
+
+class Fill:
+    """Bytes `start` up to `end` of one object, growing. Touched on the event loop only."""
+
+    def __init__(self, target: CachedObject, run: Run) -> None:
+        self.target = target
+        self.run = run
+        self.start, self.end = run.extent(target.geometry, target.size)
+        length = self.end - self.start
+        self.buffer = memoryview(mmap.mmap(-1, length) if length > _MAPPED_FROM_BYTES else bytearray(length))
+        self.filled = self.start
+        """Bytes of the object before this offset are in `buffer`."""
+        self.error: HeadraceError | None = None
+        self.published = False
+        """All pages are in a tier: readers can let go of the buffer."""
+        self.over = False
+        """Nothing will change any more."""
+        self.abandoned = False
+        """It was given up: nobody may join."""
+        self.holders = 0
+        self.begun = False
+        """Its task runs. One that never ran must not be cancelled: nothing would settle it."""
+        self.fetched = 0
+        """Bytes that came from the store, not from another process."""
+        self.task: asyncio.Task[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def view(self, start: int, end: int) -> memoryview:
+        """Filled bytes; never written again."""
+        return self.buffer[start - self.start : end - self.start]
+
+    def put(self, data: bytes | bytearray | memoryview) -> None:
+        """The next bytes. Raises `CorruptData` when there are too many."""
+        length = len(data)
+        if self.filled + length > self.end:
+            raise CorruptData(f"the store sent more than the {self.end - self.start} bytes asked for", path=self.target.key)
+        offset = self.filled - self.start
+        self.buffer[offset : offset + length] = data
+        self.filled += length
+        self.wake()
+
+    def wake(self) -> None:
+        """Let everyone who waits look again."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def grown(self, beyond: int) -> None:
+        """Return once bytes behind offset `beyond` are there, or none will come. Raises the fill's error."""
+        while self.filled <= beyond:
+            if self.error is not None:
+                raise self.error
+            if self.over:
+                return
+            await self.changed()
+
+    async def changed(self) -> None:
+        """Return after the next change."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def hold(self) -> None:
+        self.holders += 1
+
+    def release(self) -> None:
+        """A reader leaves. A fill that nobody wants ends, unless it has more than half."""
+        self.holders -= 1
+        if self.holders <= 0 and not self.over and (self.filled - self.start) * 2 < self.end - self.start and self.task:
+            self.abandoned = True
+            if self.begun:
+                self.task.cancel()
+
+
+class Filler:
+    """Runs one fill to its end. `adopted` is a reading of its first bytes that is already open."""
+
+    def __init__(self, fill: Fill, source: Source, *, adopted: Reading | None, pinned: bool) -> None:
+        self._fill = fill
+        self._source = source
+        self._adopted = adopted
+        self._pinned = pinned
+        self._parts: list[Part] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._rest: asyncio.Task[Reading] | None = None
+        self.kept = True
+        """Whether every page so far went to a segment file."""
+
+    async def run(self) -> None:
+        """Fill everything. Raises what the source raises; files and tasks are settled either way."""
+        try:
+            if self._fill.abandoned:
+                raise FillAbandoned("the fill was given up", path=self._fill.target.key)
+            await self._fill_all()
+        finally:
+            await self._settle()
+
+    async def _fill_all(self) -> None:
+        fill = self._fill
+        names = fill.run.names(fill.target.object_id)
+        directory = fill.target.directory
+        done = 0
+        for _ in range(_TURNS_MAX + len(names)):
+            if done == len(names):
+                return
+            if directory is None or not directory.usable():
+                break
+            try:
+                how, parts = await _claim(directory, names[done:], fill.target.size)
+            except (OSError, TimeoutError) as error:
+                directory.fault("fill", error)
+                break
+            self._parts += parts
+            if how is Claim.PRESENT:
+                if fill.filled < fill.end:
+                    raise FillAbandoned("another process has just filled these pages", path=fill.target.key)
+                done += 1
+            elif how is Claim.LEAD:
+                await self._lead(parts)
+                done += len(parts)
+            elif await self._follow(parts[0]):
+                done += 1
+        if fill.filled < fill.end:
+            self.kept = False
+            await self._fetch(fill.end)
+
+    async def _lead(self, parts: list[Part]) -> None:
+        writer = self._writer = asyncio.ensure_future(self._write(parts))
+        await self._fetch(parts[-1].extent[1])
+        await writer
+
+    async def _fetch(self, end: int) -> None:
+        """Bytes from the store up to `end`; the reading that was adopted first, and what follows it opened meanwhile."""
+        fill = self._fill
+        adopted, self._adopted = self._adopted, None
+        if adopted is not None and adopted.range.start != fill.filled:
+            await adopted.aclose()
+            adopted = None
+        if adopted is not None:
+            if adopted.range.end < end:
+                self._rest = asyncio.ensure_future(self._source.open(adopted.range.end, end))
+            await self._drain(adopted, min(adopted.range.end, fill.end))
+        if fill.filled < end:
+            rest, self._rest = self._rest, None
+            reading = await (rest or self._source.open(fill.filled, end))
+            await self._drain(reading, end)
+
+    async def _drain(self, reading: Reading, end: int) -> None:
+        fill = self._fill
+        try:
+            if reading.info.version != self._source.version:
+                raise VersionChanged(f"{fill.target.key!r} changed while it was read", path=fill.target.key)
+            if reading.range.start != fill.filled or reading.range.end < end:
+                raise CorruptData(f"the store answered other bytes of {fill.target.key!r} than asked for", path=fill.target.key)
+            async for data in reading:
+                room = end - fill.filled
+                extra = len(data) > room
+                if extra and reading.range.end <= end:
+                    raise CorruptData(f"the store sent more of {fill.target.key!r} than was asked for", path=fill.target.key)
+                fill.fetched += min(len(data), room)
+                fill.put(memoryview(data)[:room])
+                if extra:
+                    break
+            if fill.filled != end:
+                raise CorruptData(f"{fill.target.key!r} ended at byte {fill.filled}, before {end}", path=fill.target.key)
+        finally:
+            await reading.aclose()
+
+    async def _write(self, parts: list[Part]) -> None:
+        """Write and publish the parts as the bytes come. A failing disk costs the pages, never the reader."""
+        fill = self._fill
+        directory = parts[0].directory
+        try:
+            for part in parts:
+                first, last = part.extent
+                while fill.filled < last or (last - first > _WRITE_BYTES and part.written < last - first):
+                    upto = min(fill.filled, last, first + part.written + _WRITE_BYTES)
+                    if last - first <= _WRITE_BYTES or upto <= first + part.written:
+                        await fill.changed()
+                        continue
+                    await directory.run(partial(part.write, fill.view(first + part.written, upto)))
+                await self._publish(part, fill.view(first, last))
+        except (OSError, TimeoutError) as error:
+            self.kept = False
+            directory.fault("write", error)
+
+    async def _publish(self, part: Part, data: memoryview) -> None:
+        directory = part.directory
+        size = await directory.run(partial(part.finish, data, pinned=self._pinned))
+        directory.health.success()
+        directory.touches.created(part.name.path[4:], size, self._fill.target.group)
+
+    async def _follow(self, part: Part) -> bool:
+        """Copy what another process writes. False when its leader is gone and the lead is to be taken."""
+        fill, wait = self._fill, _POLL_MIN_S
+        first, last = part.extent
+        clock = asyncio.get_running_loop().time
+        moved_at = clock()
+        checked_at = moved_at
+        try:
+            while True:
+                there, named = part.grown()
+                if first + there > fill.filled:
+                    have = fill.filled - first
+                    fill.put(await part.directory.run(partial(part.read, have, there - have)))
+                    wait, moved_at = _POLL_MIN_S, clock()
+                    continue
+                if fill.filled >= last:
+                    return True
+                if not named:
+                    return False
+                if clock() - moved_at > _STALL_S:
+                    self.kept = False
+                    await self._fetch(fill.end)
+                    return True
+                if clock() - checked_at > _LOCK_CHECK_S:
+                    checked_at = clock()
+                    if part.leaderless():
+                        return False
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, _POLL_MAX_S)
+        finally:
+            part.close()
+
+    async def _settle(self) -> None:
+        """Nothing stays behind: no task, lock, descriptor or half page."""
+        if self._writer is not None and not self._writer.done():
+            self._writer.cancel()
+            await asyncio.wait((self._writer,))
+        if self._rest is not None:
+            self._rest.cancel()
+            await asyncio.wait((self._rest,))
+            if not self._rest.cancelled() and self._rest.exception() is None:
+                await self._rest.result().aclose()
+        if self._adopted is not None:
+            await self._adopted.aclose()
+        left = [part for part in self._parts if part.fd >= 0]
+        if left:
+            left[0].directory.submit(partial(_abandon, left))
+
+
+async def _claim(directory: PageDirectory, names: tuple[SegmentName, ...], size: int) -> tuple[Claim, list[Part]]:
+    """`claim_run` within its budget; a claim that nobody waits for any more is given back."""
+    future = directory.start(partial(claim_run, directory, names, size))
+    try:
+        done, _ = await asyncio.wait((future,), timeout=_CLAIM_BUDGET_S)
+    except asyncio.CancelledError:
+        future.add_done_callback(_give_back)
+        raise
+    if not done:
+        future.add_done_callback(_give_back)
+        raise TimeoutError(f"no answer within {_CLAIM_BUDGET_S * 1000:.0f} ms")
+    return future.result()
+
+
+def _abandon(parts: list[Part]) -> None:
+    for part in parts:
+        part.abandon()
+
+
+def _give_back(future: asyncio.Future[tuple[Claim, list[Part]]]) -> None:
+    if future.cancelled() or future.exception() is not None:
+        return
+    how, parts = future.result()
+    for part in parts:
+        if how is Claim.LEAD:
+            part.abandon()
+        else:
+            part.close()
+
+
+def as_headrace_error(error: BaseException, target: CachedObject) -> HeadraceError:
+    """What readers of a failed fill are told."""
+    if isinstance(error, HeadraceError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return FillAbandoned("the fill was given up", path=target.key)
+    return Unavailable(f"reading {target.key!r} failed: {type(error).__name__}: {error}", path=target.key)

@@ -1,0 +1,103 @@
+"""The growing fills of this process: one for each page, bounded in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from headrace.cache.fill import Fill, Filler, Source, as_headrace_error
+from headrace.cache.handles import CachedObject
+from headrace.cache.plan import Run
+from headrace.model.clock import Clock
+from headrace.model.events import FillEnded
+from headrace.model.objects import Emit
+from headrace.model.reading import Reading
+
+
+class PageTier(Protocol):
+    """Pages in memory, as `arena.MemoryTier` keeps them. No call blocks."""
+
+    def get(self, object_id: bytes, page: int) -> bytes | None: ...
+
+    def put(self, object_id: bytes, page: int, data: bytes | memoryview) -> bool:
+        """False when it was not admitted."""
+
+    def drop(self, object_id: bytes) -> int:
+        """How many pages were dropped."""
+
+
+class Fills:
+    """Registry and owner of the fills' tasks."""
+
+    def __init__(self, *, budget_bytes: int, clock: Clock, emit: Emit, memory: PageTier | None) -> None:
+        self._budget_bytes = budget_bytes
+        self._clock = clock
+        self._emit = emit
+        self._memory = memory
+        self._growing: dict[tuple[bytes, int], Fill] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.held_bytes = 0
+        self.fetched_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def find(self, object_id: bytes, page: int) -> Fill | None:
+        """The fill that makes the page, if one does."""
+        fill = self._growing.get((object_id, page))
+        return None if fill is None or fill.abandoned else fill
+
+    def start(self, target: CachedObject, run: Run, source: Source, *, mount: str, adopted: Reading | None = None) -> Fill | None:
+        """Begin to fill a run, or None when too many bytes are growing already. The caller holds what it gets."""
+        first, last = run.extent(target.geometry, target.size)
+        if self.held_bytes + last - first > self._budget_bytes:
+            return None
+        fill = Fill(target, run)
+        self.held_bytes += last - first
+        for page in range(run.first, run.last):
+            self._growing[(target.object_id, page)] = fill
+        filler = Filler(fill, source, adopted=adopted, pinned=target.pinned)
+        task = fill.task = asyncio.ensure_future(self._run(fill, filler, mount))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return fill
+
+    async def close(self) -> None:
+        """Give up every fill; returns when none is left."""
+        await asyncio.sleep(0)  # let those just made begin: a task that never ran settles nothing
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _run(self, fill: Fill, filler: Filler, mount: str) -> None:
+        began = self._clock.monotonic()
+        fill.begun = True
+        try:
+            await filler.run()
+            fill.published = filler.kept or self._keep_in_memory(fill)
+        except asyncio.CancelledError as error:
+            fill.error = as_headrace_error(error, fill.target)
+        except Exception as error:  # noqa: BLE001 - readers wait for this task: whatever went wrong must reach them
+            fill.error = as_headrace_error(error, fill.target)
+        finally:
+            fill.over = True
+            for page in range(fill.run.first, fill.run.last):
+                if self._growing.get((fill.target.object_id, page)) is fill:
+                    del self._growing[(fill.target.object_id, page)]
+            self.held_bytes -= fill.end - fill.start
+            self.fetched_bytes += fill.fetched
+            fill.wake()
+            seconds = self._clock.monotonic() - began
+            self._emit(FillEnded(mount, fill.fetched, seconds, type(fill.error).__name__ if fill.error else ""))
+
+    def _keep_in_memory(self, fill: Fill) -> bool:
+        if self._memory is None:
+            return False
+        size = fill.target.geometry.page
+        kept = True
+        for page in range(fill.run.first, fill.run.last):
+            data = fill.view(page * size, min((page + 1) * size, fill.end))
+            kept = self._memory.put(fill.target.object_id, page, data) and kept
+        return kept

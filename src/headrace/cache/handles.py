@@ -1,0 +1,97 @@
+"""Open segments of this process, least recently used out first. There is no index: an open that succeeds is a hit."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from headrace.cache.directory import PageDirectory
+from headrace.cache.layout import CHUNK_PAGES, Geometry, Kind, SegmentName
+from headrace.cache.segment import Segment, SegmentGone, open_segment
+from headrace.cache.touches import Group
+
+_Slot = tuple[bytes, str, int]
+
+
+@dataclass(slots=True)
+class CachedObject:
+    """One version of one object as the tiers know it. `directory` is None where no disk may hold it."""
+
+    object_id: bytes
+    size: int
+    group: Group
+    directory: PageDirectory | None
+    geometry: Geometry
+    in_memory: bool = False
+    """Pages go to the memory tier only."""
+    key: str = ""
+    pinned: bool = False
+
+
+class Handles:
+    """At most `limit` open segments."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open: OrderedDict[_Slot, Segment] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def find(self, target: CachedObject, page: int, *, now: bool) -> Segment | None:
+        """The segment that holds the page, checked for changes; None when no file has it.
+
+        Raises `SegmentBad`, `OSError`, and with `now` `BlockingIOError` rather than wait for the device.
+        """
+        object_id = target.object_id
+        opened = self._open
+        for slot in ((object_id, "w", 0), (object_id, "c", page // CHUNK_PAGES), (object_id, "p", page)):
+            segment = opened.get(slot)
+            if segment is not None:
+                try:
+                    segment.check()
+                except SegmentGone:
+                    opened.pop(slot, None)
+                    continue
+                return segment
+        return self._open_first(target, page, now=now)
+
+    def drop(self, name: SegmentName) -> None:
+        """Let go of a segment."""
+        self._open.pop((name.object_id, name.kind.value, name.index), None)
+
+    def drop_object(self, object_id: bytes) -> None:
+        """Let go of every segment of an object."""
+        for slot in [slot for slot in list(self._open) if slot[0] == object_id]:
+            self._open.pop(slot, None)
+
+    def touch(self, segment: Segment, group: Group, directory: PageDirectory, now: float) -> None:
+        """The segment was read: tell the keeper and move it behind the others, once a second at most."""
+        segment.touched_at = now
+        name = segment.name
+        slot = (name.object_id, name.kind.value, name.index)
+        if slot in self._open:
+            self._open.move_to_end(slot)
+        directory.touches.touched(name.path[4:], group)
+
+    def clear(self) -> None:
+        self._open.clear()
+
+    def _open_first(self, target: CachedObject, page: int, *, now: bool) -> Segment | None:
+        directory = target.directory
+        if directory is None:
+            return None
+        geometry = target.geometry
+        names = [SegmentName(target.object_id, Kind.WHOLE)]
+        if target.size > geometry.chunk:
+            names.append(SegmentName(target.object_id, Kind.CHUNK, page // CHUNK_PAGES))
+        if target.size > geometry.page:
+            names.append(SegmentName(target.object_id, Kind.PAGE, page))
+        for name in names:
+            segment = open_segment(directory.disk, directory.root, name, geometry, size=target.size, now=now)
+            if segment is not None:
+                self._open[(name.object_id, name.kind.value, name.index)] = segment
+                while len(self._open) > self._limit:
+                    self._open.popitem(last=False)
+                return segment
+        return None

@@ -1,0 +1,319 @@
+"""PageCache: what this process knows of the node's pages, over all tiers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from headrace.cache.directory import NoTouches, PageDirectory, Touching
+from headrace.cache.disk import Disk, SystemDisk
+from headrace.cache.fills import Fills, PageTier
+from headrace.cache.handles import CachedObject, Handles
+from headrace.cache.layout import SegmentName
+from headrace.cache.segment import Segment, SegmentBad, SegmentGone
+from headrace.cache.settings import CacheSettings
+from headrace.cache.touches import Touches
+from headrace.model.clock import Clock
+from headrace.model.errors import HeadraceError
+from headrace.model.events import PagesDropped
+from headrace.model.objects import Emit
+from headrace.model.reading import Buffer, FileSlice, Piece
+
+SMALL_BYTES = 128 * 1024
+"""Answers up to this long are handed on as bytes, longer ones as file slices."""
+
+_READ_BYTES = 1 << 20
+_PROBE_STEP_BYTES = 256 * 1024
+_SLICES_MAX = 64
+_SLOW_S = 0.1
+_TOUCH_EVERY_S = 1.0
+_FLUSH_EVERY_S = 0.1
+_HANDLES_MAX = 8192
+_FILLING_BYTES = 128 * 1024 * 1024
+_WALK_ERRORS = (SegmentBad, OSError)
+
+
+class TierFailed(HeadraceError):
+    """Pages are there, but their device does not give them: read past it."""
+
+
+class CacheStats(msgspec.Struct, frozen=True):
+    """One process's view of the page cache, in bytes and counts since it started."""
+
+    hits: int
+    misses: int
+    hit_bytes: int
+    fetched_bytes: int
+    """Bytes that fills took from stores."""
+    corrupt: int
+    """Segments found bad and dropped."""
+    open_segments: int
+    filling: int
+    filling_bytes: int
+    disks_out: int
+    disk_faults: int
+
+
+class PageCache:
+    """Tiers, open segments and growing fills of one process. Made by `open`; belongs to one event loop."""
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        directories: tuple[PageDirectory, ...],
+        *,
+        clock: Clock,
+        emit: Emit,
+        memory_tier: PageTier | None = None,
+        filling_bytes: int = _FILLING_BYTES,
+    ) -> None:
+        self.geometry = settings.geometry
+        self.directories = directories
+        self.memory = memory_tier
+        self.clock = clock
+        self.fills = Fills(budget_bytes=filling_bytes, clock=clock, emit=emit, memory=memory_tier)
+        self._handles = Handles(_handles_limit())
+        self._emit = emit
+        self._weights = tuple(max(disk.capacity_bytes, 1) for disk in settings.disk) if directories else ()
+        self._flush: asyncio.TimerHandle | None = None
+        self.hits = self.misses = self.hit_bytes = self.corrupt = 0
+
+    @classmethod
+    def open(
+        cls,
+        settings: CacheSettings,
+        home: Path,
+        *,
+        clock: Clock,
+        emit: Emit,
+        disk: Disk | None = None,
+        memory_tier: PageTier | None = None,
+        touches: Callable[[str], Touching] | None = None,
+    ) -> PageCache:
+        """Join the page directories under `home`. Nothing is read: names are computed. Raises `SettingsError`."""
+        seam = disk or SystemDisk()
+        geometry = settings.geometry
+        directories = tuple(
+            PageDirectory.open(os.fspath(one.root(home)), geometry, disk=seam, clock=clock, emit=emit, touches=touches or Touches)
+            for one in settings.disk
+        )
+        return cls(settings, directories, clock=clock, emit=emit, memory_tier=memory_tier)
+
+    def directory_of(self, object_id: bytes) -> PageDirectory | None:
+        """Where the object's segments lie: by its id, in proportion to capacity."""
+        if len(self.directories) <= 1:
+            return self.directories[0] if self.directories else None
+        point = int.from_bytes(object_id[:8], "big") * sum(self._weights) >> 64
+        for directory, weight in zip(self.directories, self._weights, strict=True):
+            if point < weight:
+                return directory
+            point -= weight
+        return self.directories[-1]
+
+    def at_hand(self, target: CachedObject, start: int, end: int, now_s: float) -> tuple[Piece, ...] | None:
+        """The bytes if they can be had without waiting, else None. Never raises for the tiers' sake."""
+        directory = target.directory
+        if directory is None or directory.health.out:
+            return self._from_memory(target, start, end) if self.memory is not None and end - start <= SMALL_BYTES else None
+        small = end - start <= SMALL_BYTES
+        try:
+            segment = self._handles.find(target, start // target.geometry.page, now=True)
+            if segment is None:
+                return None
+            if small and end <= segment.end:
+                data = segment.read(start, end, now=True)
+                if now_s - segment.touched_at > _TOUCH_EVERY_S:
+                    self._touch(segment, target, now_s)
+                return (data,)
+            return self._walk(target, segment, start, end, now_s)
+        except BlockingIOError:
+            return None
+        except _WALK_ERRORS as error:
+            self._complain(target, "read", error)
+            return None
+
+    def _walk(self, target: CachedObject, segment: Segment, start: int, end: int, now_s: float) -> tuple[Piece, ...] | None:
+        """Over several segments, or as slices of the files."""
+        small = end - start <= SMALL_BYTES
+        pieces: list[Piece] = []
+        found: Segment | None = segment
+        while found is not None and len(pieces) < _SLICES_MAX:
+            upto = min(end, found.end)
+            if small:
+                pieces.append(found.read(start, upto, now=True))
+            elif found.verified(start, upto) and found.resident(start, upto, _PROBE_STEP_BYTES):
+                pieces.append(FileSlice(found.fd, start - found.start, upto - start, found))
+            else:
+                return None
+            if now_s - found.touched_at > _TOUCH_EVERY_S:
+                self._touch(found, target, now_s)
+            if upto == end:
+                return tuple(pieces)
+            start = upto
+            found = self._handles.find(target, start // target.geometry.page, now=True)
+        return None
+
+    async def read(self, target: CachedObject, start: int, end: int) -> Buffer | None:
+        """Verified bytes from `start` on, at least one and at most up to `end`; None when the page is in no tier.
+
+        Raises `TierFailed` when a device does not answer within its budget.
+        """
+        directory = target.directory
+        if directory is None or not directory.usable():
+            return self._memory_bytes(target, start, end)
+        end = min(end, start + _READ_BYTES)
+        try:
+            try:
+                data = self._read(target, start, end, now=True)
+            except BlockingIOError:
+                data = await directory.run(partial(self._read, target, start, end, now=False), budget_s=_SLOW_S)
+                directory.health.success()
+        except (*_WALK_ERRORS, TimeoutError) as error:
+            self._complain(target, "read", error)
+            if isinstance(error, SegmentBad):
+                return None
+            raise TierFailed(f"{directory.root} does not answer", path=target.key) from error
+        return data if data is not None else self._memory_bytes(target, start, end)
+
+    def holds(self, target: CachedObject, page: int) -> int:
+        """How many pages from this one on are in a tier in one piece; 0 when it is in none."""
+        directory = target.directory
+        if directory is not None and not directory.health.out:
+            try:
+                segment = self._handles.find(target, page, now=True)
+            except BlockingIOError:
+                return 1
+            except _WALK_ERRORS as error:
+                self._complain(target, "open", error)
+                segment = None
+            if segment is not None:
+                return target.geometry.pages(segment.end) - page
+        return 1 if self.memory is not None and self.memory.get(target.object_id, page) is not None else 0
+
+    def drop(self, target: CachedObject, reason: str) -> tuple[int, int]:
+        """Remove every page of one object; segments and bytes. Blocks. Raises `OSError`."""
+        removed = freed = 0
+        directory = target.directory
+        if directory is not None:
+            for name in directory.segments(target.object_id):
+                start, end = target.geometry.extent(name, target.size)
+                directory.remove(name, target.group)
+                removed, freed = removed + 1, freed + max(end - start, 0)
+        self._handles.drop_object(target.object_id)
+        if self.memory is not None:
+            self.memory.drop(target.object_id)
+        if removed:
+            self._emit(PagesDropped("disk", reason, removed, freed))
+        return removed, freed
+
+    def forget(self, names: list[SegmentName]) -> None:
+        """Let go of open segments whose files were removed."""
+        for name in names:
+            self._handles.drop(name)
+
+    def stats(self) -> CacheStats:
+        """What happened so far."""
+        return CacheStats(
+            hits=self.hits,
+            misses=self.misses,
+            hit_bytes=self.hit_bytes,
+            fetched_bytes=self.fills.fetched_bytes,
+            corrupt=self.corrupt,
+            open_segments=len(self._handles),
+            filling=len(self.fills),
+            filling_bytes=self.fills.held_bytes,
+            disks_out=sum(one.health.out for one in self.directories),
+            disk_faults=sum(one.health.total_faults for one in self.directories),
+        )
+
+    async def close(self) -> None:
+        """End the fills, close the files. Pages stay for the next start."""
+        await self.fills.close()
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        self._handles.clear()
+        for directory in self.directories:
+            directory.close()
+
+    def _read(self, target: CachedObject, start: int, end: int, *, now: bool) -> Buffer | None:
+        try:
+            segment = self._handles.find(target, start // target.geometry.page, now=now)
+            if segment is None:
+                return None
+            data = segment.read(start, min(end, segment.end), now=now)
+        except SegmentGone:
+            return None
+        now_s = self.clock.monotonic()
+        if now and now_s - segment.touched_at > _TOUCH_EVERY_S:
+            self._touch(segment, target, now_s)
+        return data
+
+    def _from_memory(self, target: CachedObject, start: int, end: int) -> tuple[Piece, ...] | None:
+        pieces: list[Piece] = []
+        while start < end:
+            data = self._memory_bytes(target, start, end)
+            if data is None:
+                return None
+            pieces.append(data)
+            start += len(data)
+        return tuple(pieces)
+
+    def _memory_bytes(self, target: CachedObject, start: int, end: int) -> Buffer | None:
+        if self.memory is None:
+            return None
+        size = target.geometry.page
+        page = start // size
+        data = self.memory.get(target.object_id, page)
+        if data is None or len(data) != min(size, target.size - page * size):
+            return None
+        low, high = start - page * size, min(end - page * size, len(data))
+        return data if high - low == len(data) else memoryview(data)[low:high]
+
+    def _touch(self, segment: Segment, target: CachedObject, now_s: float) -> None:
+        directory = target.directory
+        if directory is None:
+            return
+        self._handles.touch(segment, target.group, directory, now_s)
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(_FLUSH_EVERY_S, self._flush_touches)
+
+    def _flush_touches(self) -> None:
+        self._flush = None
+        for directory in self.directories:
+            directory.touches.flush()
+
+    def _complain(self, target: CachedObject, operation: str, error: Exception) -> None:
+        """A bad segment is dropped and refilled; any other error counts against the device."""
+        directory = target.directory
+        if directory is None:
+            return
+        if not isinstance(error, SegmentBad):
+            directory.fault(operation, error)
+            return
+        name = error.name
+        self._handles.drop(name)
+        start, end = target.geometry.extent(name, target.size)
+        try:
+            directory.remove(name, target.group)
+        except OSError as failure:
+            directory.fault("unlink", failure)
+        self.corrupt += 1
+        self._emit(PagesDropped("disk", "corrupt", target.geometry.pages(end - start), end - start))
+
+
+def no_touches(_root: str) -> Touching:
+    """For processes that tell no keeper."""
+    return NoTouches()
+
+
+def _handles_limit() -> int:
+    """A quarter of the descriptors this process may open: the rest is for connections."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(_HANDLES_MAX, soft // 4)) if soft > 0 else _HANDLES_MAX
