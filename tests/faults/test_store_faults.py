@@ -77,6 +77,13 @@ async def test_a_store_that_refuses_for_good_leaves_cached_objects_readable_and_
         assert (answer.status, b"SlowDown" in answer.body or b"ServiceUnavailable" in answer.body) == (503, True)
         assert int(answer.headers["retry-after"]) >= 1
         assert system.happened["refused"] >= 1
+        for _ in range(10):
+            await system.get(f"{key}-cold")
+        asked, started = system.happened["refused"], time.monotonic()
+        while time.monotonic() - started < 3:
+            assert (await system.get(f"{key}-cold")).status == 503
+            await asyncio.sleep(0.05)
+        assert system.happened["refused"] - asked <= 5, "a store that is away is asked more than once a second"
         system.heal()
         async with asyncio.timeout(5):
             while not (await system.get(f"{key}-cold")).whole:

@@ -8,12 +8,13 @@ import select
 import signal
 import subprocess
 import sys
-import tomllib
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from headrace.session import read_credentials
 
 
 @dataclass
@@ -70,7 +71,8 @@ def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[
     home.mkdir(parents=True, exist_ok=True)
     path = home / "headrace.toml"
     path.write_text(
-        f'[server]\nhome = "{home}/state"\ndata_listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"\nprocesses = {processes}\n\n{config}'
+        f'[server]\nhome = "{home}/state"\ndata_listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"\n'
+        f"processes = {processes}\n\n{config}"
     )
     merged = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")} | dict(environ or {})
     ours, theirs = os.pipe()
@@ -93,8 +95,9 @@ def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[
     told = json.loads(line)
     node.data, node.control = told["data_url"].removeprefix("http://"), told["control_url"].removeprefix("http://")
     node.token = (node.home / "run" / "admin.token").read_text().strip()
-    owner = tomllib.loads((node.home / "credentials").read_text())
-    node.key_id, node.secret = owner["access_key_id"], owner["secret_access_key"]
+    owner = read_credentials(node.home / "credentials")
+    assert owner is not None, "the node wrote no credentials"
+    node.key_id, node.secret = owner.key_id, owner.secret
     return node
 
 
