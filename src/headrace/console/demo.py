@@ -1,0 +1,179 @@
+"""`headrace demo`: a slow, remote store, queried direct, cold and warm."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+from urllib.parse import unquote
+
+import click
+
+from headrace.console.client import AdminClient
+from headrace.console.cmd_up import Ready
+from headrace.console.demo_data import FLIGHTS, TPCH, ensure_data
+from headrace.console.demo_queries import QUERIES, Access, Query, Rows, same_rows
+from headrace.console.demo_report import HEAD, Measured, Run, draw_chart, table_rows
+from headrace.console.demo_servers import (
+    RATE,
+    RTT,
+    STORE_KEY,
+    STORE_SECRET,
+    Process,
+    SlowLink,
+    port_or_free,
+    start_headrace,
+    start_link,
+    start_store,
+)
+from headrace.console.options import Invocation, config_option, pass_invocation
+from headrace.console.printer import print_table, say
+from headrace.model.errors import CorruptData, Unavailable
+from headrace.session import read_credentials
+
+_LINK = f"{RTT.removesuffix('ms')} ms and {RATE.removesuffix('mbit')} Mbit/s"
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="End after the table instead of serving on.")
+@click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), help="Work folder; data in it is used again.")
+@click.option("--scale", type=click.FloatRange(0.001, 100), default=1.0, show_default=True, help="Scale factor of TPC-H.")
+@config_option
+@pass_invocation
+def demo(invocation: Invocation, once: bool, folder: Path | None, scale: float) -> None:
+    """Show Headrace on real data behind a slow link."""
+    folder = (folder or invocation.settings().home / "demo").absolute()
+    with ExitStack() as stack, _ctrl_c_ends():
+        _run(folder, scale, once=once, stack=stack)
+
+
+def _run(folder: Path, scale: float, *, once: bool, stack: ExitStack) -> None:
+    logs = folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    say(f"The demo works in {folder}. Ctrl-C ends it.")
+    say("1. Starting the store: SeaweedFS, a real S3 server")
+    store, direct_port = start_store(folder / "store", logs)
+    stack.callback(store.stop)
+    say(f"2. Making TPC-H (scale {scale:g}) and the New York flights, and putting them there")
+    if not ensure_data(direct_port, folder, scale):
+        say("   they are there from an earlier run")
+    say(f"3. Putting a link of {_LINK} in front of it")
+    link = start_link(direct_port, logs)
+    stack.callback(link.process.stop)
+    say("4. Starting Headrace with both mounted")
+    node, ready = start_headrace(_write_settings(folder, link.endpoint), logs)
+    stack.callback(node.stop)
+    caches = _access(ready)
+    say(f"5. Asking {len(QUERIES)} questions three ways: direct, cold and warm")
+    measured = [_measure(query, folder, link, caches, _freer(ready)) for query in QUERIES]
+    say("")
+    print_table(HEAD, table_rows(measured), right=frozenset(range(1, len(HEAD))))
+    chart = folder / "demo.png"
+    draw_chart(measured, chart, link=_LINK)
+    say(f"\nThe same as a chart: {chart}")
+    if not once:
+        _show_next_steps(ready, caches)
+        _serve((store, link.process, node))
+
+
+def _write_settings(folder: Path, endpoint: str) -> Path:
+    data, control = port_or_free(9400), port_or_free(9401)
+    for usual, port in ((9400, data), (9401, control)):
+        if usual != port:
+            say(f"   port {usual} is taken, so {port} is used")
+    mounts = "\n".join(
+        f'[[mount]]\npath = "/{bucket}"\nstore = "s3://{bucket}"\nendpoint = "{endpoint}"\n'
+        'credentials = "env:DEMO"\nfreshness = "10m"\n'
+        for bucket in (TPCH, FLIGHTS)
+    )
+    config = folder / "headrace.toml"
+    config.write_text(
+        f'[server]\ndata_listen = "127.0.0.1:{data}"\ncontrol_listen = "127.0.0.1:{control}"\n'
+        f'home = {json.dumps(str(folder / "home"))}\ndrain = "3s"\n\n'
+        f'[cache]\nmemory = "256MiB"\ndisk = [{{ path = "pages", capacity = "8GiB" }}]\n\n{mounts}',
+        encoding="utf-8",
+    )
+    return config
+
+
+def _access(ready: Ready) -> Access:
+    key = read_credentials(Path(ready.credentials))
+    if key is None:
+        raise CorruptData(f"{ready.credentials} is gone: run the demo again")
+    return Access(ready.data_url, key.key_id, key.secret)
+
+
+def _freer(ready: Ready) -> Callable[[], None]:
+    token = unquote(ready.login_link.rpartition("=")[2])
+    server = AdminClient(ready.control_url, token)
+
+    def free_all() -> None:
+        for bucket in (TPCH, FLIGHTS):
+            server.free(f"/{bucket}", prefix=True)
+
+    return free_all
+
+
+def _measure(query: Query, folder: Path, link: SlowLink, caches: Access, free_all: Callable[[], None]) -> Measured:
+    direct, expected = _ask(query, folder, link, Access(link.endpoint, STORE_KEY, STORE_SECRET))
+    free_all()
+    cold, first = _ask(query, folder, link, caches)
+    warm, second = _ask(query, folder, link, caches)
+    for way, rows in (("cold", first), ("warm", second)):
+        if not same_rows(expected, rows):
+            raise CorruptData(f"{query.name}: the answer {way} through Headrace differs from the direct one")
+    say(f"   {query.name}: {direct.seconds:.2f} s direct, {cold.seconds:.2f} s cold, {warm.seconds:.2f} s warm; equal answers")
+    return Measured(query.name, direct, cold, warm)
+
+
+def _ask(query: Query, folder: Path, link: SlowLink, access: Access) -> tuple[Run, Rows]:
+    before = link.bytes_down()
+    started = time.perf_counter()
+    rows = query.ask(access, folder)
+    return Run(time.perf_counter() - started, link.bytes_down() - before), rows
+
+
+def _show_next_steps(ready: Ready, access: Access) -> None:
+    config = Path(ready.credentials).parent.parent / "headrace.toml"
+    say("\nHeadrace serves on. Try, in another terminal:")
+    say(f"  export AWS_ACCESS_KEY_ID={access.key_id} AWS_SECRET_ACCESS_KEY={access.secret} AWS_REGION=us-east-1")
+    say(f"  export HEADRACE_CONFIG={config}")
+    say(f"  aws --endpoint-url {ready.data_url} s3 ls s3://{TPCH}/")
+    say(f"  headrace ls /{FLIGHTS}        headrace top")
+    say(f"  python -c \"import pandas; print(pandas.read_csv('headrace://{FLIGHTS}/airlines.csv'))\"")
+    place = ready.data_url.removeprefix("http://")
+    say("  duckdb:  INSTALL httpfs; LOAD httpfs;")
+    say(f"           CREATE SECRET (TYPE s3, PROVIDER credential_chain, ENDPOINT '{place}', URL_STYLE 'path', USE_SSL false);")
+    say(f"           FROM 's3://{TPCH}/lineitem.parquet' LIMIT 5;")
+    say(f"The status page: {ready.login_link}")
+    say("Ctrl-C ends everything; the data stays for the next run.")
+
+
+def _serve(processes: tuple[Process, ...]) -> None:
+    while True:
+        time.sleep(0.5)
+        for process in processes:
+            if process.ended:
+                raise Unavailable(f"{process.name} ended by itself: see {process.log}")
+
+
+@contextlib.contextmanager
+def _ctrl_c_ends() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the demo without a traceback; what it started is stopped on the way out."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("\nstopping")
+    finally:
+        signal.signal(signal.SIGTERM, before)
