@@ -126,7 +126,7 @@ def parse_literal(host: str) -> Address | None:
         return None
     try:
         return ipaddress.IPv4Address(socket.inet_aton(text))
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

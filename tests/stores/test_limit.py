@@ -1,0 +1,90 @@
+"""Limits: places are held by open bodies and given back, the queue is bounded, bytes are paced."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.flaky import FlakyStore, SteppedClock
+
+from headrace.model.clock import SystemClock
+from headrace.model.errors import NotFound, Unavailable
+from headrace.stores.contract import StoreContract
+from headrace.stores.contract_hooks import read_all
+from headrace.stores.limit import LimitStore, TokenBucket
+from headrace.stores.memory import MemoryStore
+from headrace.stores.store import Store
+
+
+class TestLimitStore(StoreContract):
+    async def make_store(self) -> Store:
+        self.memory = MemoryStore()
+        return LimitStore(self.memory, SystemClock(), max_concurrent=2)
+
+    async def put_behind(self, key: str, data: bytes) -> None:
+        self.memory.put(key, data, content_type="text/plain")
+
+    async def delete_behind(self, key: str) -> None:
+        self.memory.delete(key)
+
+
+async def test_an_open_body_holds_its_place_until_it_ends() -> None:
+    inner = FlakyStore()
+    inner.memory.put("k", b"body")
+    store = LimitStore(inner, SystemClock(), max_concurrent=1)
+    reading = await store.read("k")
+    waiting = asyncio.create_task(store.info("k"))
+    await asyncio.sleep(0.01)
+    assert inner.calls == 1
+    await reading.aclose()
+    await reading.aclose()
+    assert (await waiting).size == 4
+    assert await read_all(store, "k") == b"body"
+    assert (await store.info("k")).size == 4
+
+
+async def test_failures_give_their_place_back() -> None:
+    inner = FlakyStore()
+    store = LimitStore(inner, SystemClock(), max_concurrent=1)
+    for verb in (store.info, store.read, store.tags):
+        for _ in range(3):
+            with pytest.raises(NotFound):
+                await verb("absent")
+    assert (await store.list()).entries == ()
+
+
+async def test_more_than_may_wait_are_refused_at_once() -> None:
+    inner = FlakyStore()
+    inner.hang = True
+    store = LimitStore(inner, SystemClock(), max_concurrent=1, max_waiting=2)
+    tasks = [asyncio.create_task(store.info("k")) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(Unavailable, match="2 calls wait"):
+        await store.info("k")
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    inner.hang = False
+    with pytest.raises(NotFound):
+        await store.info("k")
+
+
+async def test_bytes_are_drawn_no_faster_than_the_bandwidth() -> None:
+    inner, clock = MemoryStore(), SteppedClock()
+    inner.put("k", b"x" * 4_000_000)
+    store = LimitStore(inner, clock, max_concurrent=4, bytes_per_s=1_000_000, sleep=clock.sleep)
+    started = clock.now
+    assert len(await read_all(store, "k")) == 4_000_000
+    assert 3.7 <= clock.now - started <= 4.0
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.floats(0, 2)), min_size=1, max_size=50))
+def test_a_bucket_never_gives_more_than_rate_and_burst(steps: list[tuple[int, float]]) -> None:
+    bucket, now, taken = TokenBucket(100.0, 25.0, 0.0), 0.0, 0
+    for count, pause in steps:
+        now += pause
+        now += bucket.take(count, now)
+        taken += count
+        assert taken <= 25 + 100 * now + 1e-6

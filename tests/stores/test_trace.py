@@ -1,0 +1,60 @@
+"""Every call that reaches a store is told once, whatever its end."""
+
+from __future__ import annotations
+
+import pytest
+from support.flaky import FlakyStore, SteppedClock
+
+from headrace.model.clock import SystemClock
+from headrace.model.errors import NotFound, Unavailable
+from headrace.model.events import StoreCall
+from headrace.model.objects import ByteRange
+from headrace.stores.contract import StoreContract
+from headrace.stores.contract_hooks import read_all
+from headrace.stores.memory import MemoryStore
+from headrace.stores.store import Store
+from headrace.stores.trace import TraceStore
+
+
+class TestTraceStore(StoreContract):
+    async def make_store(self) -> Store:
+        self.memory = MemoryStore()
+        return TraceStore(self.memory, "/m", lambda _: None, SystemClock())
+
+    async def put_behind(self, key: str, data: bytes) -> None:
+        self.memory.put(key, data, content_type="text/plain")
+
+    async def delete_behind(self, key: str) -> None:
+        self.memory.delete(key)
+
+
+async def test_each_call_is_told_once_with_its_bytes_and_error() -> None:
+    inner, events = FlakyStore(), []
+    inner.memory.put("k", b"body")
+    store = TraceStore(inner, "/m", events.append, SteppedClock())
+    await store.info("k")
+    await store.list()
+    await store.tags("k")
+    await read_all(store, "k", ByteRange(1, 3))
+    with pytest.raises(NotFound):
+        await store.read("absent")
+    assert events == [
+        StoreCall("/m", "info", 0.0, 0),
+        StoreCall("/m", "list", 0.0, 0),
+        StoreCall("/m", "tags", 0.0, 0),
+        StoreCall("/m", "read", 0.0, 2),
+        StoreCall("/m", "read", 0.0, 0, "NotFound"),
+    ]
+
+
+async def test_a_body_that_breaks_or_is_given_up_is_told_once() -> None:
+    inner, events = FlakyStore(), []
+    inner.memory.put("k", b"x" * 1_000_000)
+    store = TraceStore(inner, "/m", events.append, SteppedClock())
+    inner.broken_bodies, inner.break_after, inner.body_error = 1, 1, Unavailable("cut")
+    with pytest.raises(Unavailable):
+        await read_all(store, "k")
+    reading = await store.read("k")
+    await reading.aclose()
+    await reading.aclose()
+    assert [(event.verb, event.bytes, event.error) for event in events] == [("read", 262144, "Unavailable"), ("read", 0, "")]
