@@ -1,0 +1,107 @@
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from support.processes import free_port
+from support.servers import S3Server
+
+from headrace.model.clock import SystemClock
+from headrace.model.errors import InvalidKey
+from headrace.model.mounts import MountSpec
+from headrace.stores.contract import StoreContract, read_all
+from headrace.stores.prefixed import PrefixedStore
+from headrace.stores.s3 import from_spec
+from headrace.stores.store import Store
+
+_numbers = itertools.count()
+
+
+class S3Contract(StoreContract):
+    server: S3Server
+    bucket: str
+
+    def open(self, endpoint: str, secret: str = "", prefix: str = "") -> Store:
+        environ = {"S3_ACCESS_KEY_ID": self.server.access_key, "S3_SECRET_ACCESS_KEY": secret or self.server.secret_key}
+        spec = MountSpec("/x", store=f"s3://{self.bucket}{prefix}", endpoint=endpoint, credentials="env:S3", timeout="5s")
+        return from_spec(spec, environ=environ, clock=SystemClock())
+
+    def use(self, server: S3Server) -> None:
+        self.server = server
+        self.bucket = f"contract-{next(_numbers)}"
+        server.make_bucket(self.bucket)
+
+    async def make_store(self) -> Store:
+        return self.open(self.server.endpoint)
+
+    async def make_unreachable_store(self) -> Store | None:
+        return self.open(f"http://127.0.0.1:{free_port()}")
+
+    async def make_denied_store(self) -> Store | None:
+        return self.open(self.server.endpoint, "not-the-secret")
+
+    async def put_behind(self, key: str, data: bytes) -> None:
+        await asyncio.to_thread(self.server.put, self.bucket, key, data, ContentType="text/plain")
+
+    async def delete_behind(self, key: str) -> None:
+        await asyncio.to_thread(self.server.delete, self.bucket, key)
+
+
+@pytest.mark.servers
+class TestS3StoreOnCeph(S3Contract):
+    """Ceph's gateway keeps every key."""
+
+    @pytest.fixture(autouse=True)
+    def _bucket(self, ceph_server: S3Server) -> None:
+        self.use(ceph_server)
+
+
+@pytest.mark.servers
+class TestS3StoreBelowAPrefixOnCeph(TestS3StoreOnCeph):
+    async def make_store(self) -> Store:
+        return self.open(self.server.endpoint, prefix="/in/here")
+
+    async def put_behind(self, key: str, data: bytes) -> None:
+        await super().put_behind("in/here/" + key, data)
+
+    async def delete_behind(self, key: str) -> None:
+        await super().delete_behind("in/here/" + key)
+
+    async def test_a_key_of_1024_bytes_is_kept(self, store: Store) -> None:
+        """The prefix takes its part of the 1,024."""
+        longest = "x" * (1024 - len("in/here/"))
+        await self.put_behind(longest, b"x")
+        assert await read_all(store, longest) == b"x"
+        with pytest.raises(InvalidKey):
+            await store.info(longest + "x")
+
+
+@pytest.mark.servers
+class TestS3AccountOnCeph(TestS3StoreOnCeph):
+    """All buckets as one store, seen through one bucket's name."""
+
+    async def make_store(self) -> Store:
+        environ = {"S3_ACCESS_KEY_ID": self.server.access_key, "S3_SECRET_ACCESS_KEY": self.server.secret_key}
+        spec = MountSpec("/", store="s3://", endpoint=self.server.endpoint, credentials="env:S3")
+        return PrefixedStore(from_spec(spec, environ=environ, clock=SystemClock()), self.bucket + "/")
+
+
+@pytest.mark.servers
+class TestS3StoreOnSeaweedFS(S3Contract):
+    @pytest.fixture(autouse=True)
+    def _bucket(self, seaweedfs_server: S3Server) -> None:
+        self.use(seaweedfs_server)
+
+    hides_directories = False
+
+    def kept(self, keys: Sequence[str]) -> list[str]:
+        """SeaweedFS keeps clean paths only (it refuses `.` and `..` segments and folds away or adds slashes at `//` and at
+
+        the ends, and for back-slashes), and what is a file cannot be a directory too.
+        """
+        kept: list[str] = []
+        for key in keys:
+            clean = "\\" not in key and all(segment not in ("", ".", "..") for segment in key.split("/"))
+            if clean and not any(other.startswith(key + "/") or key.startswith(other + "/") for other in kept):
+                kept.append(key)
+        return kept
