@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +88,20 @@ def seaweed(work: Path, *, cpu: int | None = None) -> Iterator[Peer]:
         yield Peer("SeaweedFS S3", f"http://127.0.0.1:{ports['s3']}", (child.pid,), signed=True)
 
 
+def upload(peer: Peer, bucket: str, data: Path) -> None:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(request_checksum_calculation="when_required", s3={"addressing_style": "path"})
+    s3 = boto3.client(
+        "s3", endpoint_url=peer.url, aws_access_key_id=peer.key, aws_secret_access_key=peer.secret,
+        region_name="us-east-1", config=config,
+    )  # fmt: skip
+    s3.create_bucket(Bucket=bucket)
+    for path in sorted(data.iterdir()):
+        s3.upload_file(str(path), bucket, path.name)
+
+
 def _weed_port() -> int:
     # Each of its ports has a gRPC twin 10,000 above.
     while True:
@@ -112,6 +125,19 @@ def rclone(work: Path, origin: Peer, *, cpu: int | None = None) -> Iterator[Peer
         "--no-modtime", "--vfs-cache-max-size", "20G", "--dir-cache-time", "1h",
     ]  # fmt: skip
     with process(command, log=work / "rclone.log", cpu=cpu) as child:
+        wait_port(port, child)
+        yield Peer("rclone serve s3", f"http://127.0.0.1:{port}", (child.pid,), signed=True)
+
+
+@contextmanager
+def rclone_local(work: Path, root: Path) -> Iterator[Peer]:
+    """`rclone serve s3` over a local directory."""
+    port = free_port()
+    command = [
+        str(BIN / "rclone"), "--cache-dir", str(work / "rclone-local"), "serve", "s3", str(root), "--addr", f"127.0.0.1:{port}",
+        "--auth-key", f"{KEY},{SECRET}", "--vfs-fast-fingerprint", "--no-modtime", "--dir-cache-time", "1h",
+    ]  # fmt: skip
+    with process(command, log=work / "rclone-local.log") as child:
         wait_port(port, child)
         yield Peer("rclone serve s3", f"http://127.0.0.1:{port}", (child.pid,), signed=True)
 
@@ -205,9 +231,6 @@ def headrace(work: Path, mounts: str, *, processes: int = 1, cpu: int | None = N
             line = pipe.readline()
         if not line:
             raise RuntimeError((work / f"{name}.log").read_text())
-        owner = tomllib.loads((home / "state" / "credentials").read_text())
-        if not owner:
-            raise RuntimeError("no credentials")
         yield Peer("Headrace", json.loads(line)["data_url"], tuple(_tree(child.pid)), signed=True)
     finally:
         child.send_signal(signal.SIGTERM)

@@ -39,20 +39,6 @@ def fill(data: Path) -> None:
         (data / name).write_bytes(os.urandom(size))
 
 
-def upload(peer: Peer, bucket: str, data: Path) -> None:
-    import boto3
-    from botocore.config import Config
-
-    config = Config(request_checksum_calculation="when_required", s3={"addressing_style": "path"})
-    s3 = boto3.client(
-        "s3", endpoint_url=peer.url, aws_access_key_id=peer.key, aws_secret_access_key=peer.secret,
-        region_name="us-east-1", config=config,
-    )  # fmt: skip
-    s3.create_bucket(Bucket=bucket)
-    for path in sorted(data.iterdir()):
-        s3.upload_file(str(path), bucket, path.name)
-
-
 def fetch(peer: Peer, path: str, headers: dict[str, str]) -> bytes:
     request = urllib.request.Request(peer.url + peer.prefix + path, headers=signed(peer, peer.prefix + path, headers))
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -66,11 +52,11 @@ def main() -> None:
         data.parent.mkdir()
         fill(data)
         origin = stack.enter_context(peers.seaweed(work, cpu=SERVER_CPU))
-        upload(origin, "bench", data)
+        peers.upload(origin, "bench", data)
         mount = f'[[mount]]\npath = "/bench"\nstore = "s3://bench"\nendpoint = "{origin.url}"\ncredentials = "env:ORIGIN"\nfreshness = "1h"\n'
         ours = stack.enter_context(peers.headrace(work, mount, processes=1, cpu=SERVER_CPU))
         juicefs = stack.enter_context(peers.juicefs(work, cpu=SERVER_CPU))
-        upload(juicefs, "bench", data)
+        peers.upload(juicefs, "bench", data)
         others = [
             stack.enter_context(peers.rclone(work, origin, cpu=SERVER_CPU)),
             origin,
