@@ -194,7 +194,7 @@ class Filler:
     async def _drain(self, reading: Reading, end: int) -> None:
         fill = self._fill
         try:
-            if reading.info.version != self._source.version:
+            if reading.info.version != self._source.version or reading.info.size != fill.target.size:
                 raise VersionChanged(f"{fill.target.key!r} changed while it was read", path=fill.target.key)
             if reading.range.start != fill.filled or reading.range.end < end:
                 raise CorruptData(f"the store answered other bytes of {fill.target.key!r} than asked for", path=fill.target.key)

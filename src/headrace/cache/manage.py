@@ -94,8 +94,8 @@ async def free_mount(pages: PageCache, tag: bytes, group: Group) -> Freed:
         pages.forget(names)
         objects.update(name.object_id for name in names)
     if pages.memory is not None:
-        for object_id in objects:
-            pages.memory.drop(object_id)
+        in_memory = pages.memory.drop_mount(tag)
+        freed += in_memory * pages.geometry.page
     return Freed(len(objects), freed)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from headrace.cache.directory import NoTouches, PageDirectory, Touching
-from headrace.cache.disk import Disk, SystemDisk
+from headrace.model.disk import Disk, SystemDisk
 from headrace.cache.fills import Fills, PageTier
 from headrace.cache.handles import CachedObject, Handles
 from headrace.cache.layout import SegmentName

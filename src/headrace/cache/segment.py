@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from headrace.cache.disk import Disk
+from headrace.model.disk import Disk
 from headrace.cache.layout import FOOTER_BYTES, SUM_SUFFIX, Geometry, SegmentName, checksum, decode_footer, decode_sums
 from headrace.model.errors import CorruptData, HeadraceError
 from headrace.model.reading import Buffer

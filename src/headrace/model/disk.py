@@ -1,4 +1,4 @@
-"""The few operating system calls that the page cache makes, behind a seam so that tests can make them fail."""
+"""The few file system calls that keeping pages takes, behind a seam so that tests can make them fail."""
 
 from __future__ import annotations
 
