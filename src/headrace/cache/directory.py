@@ -10,10 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from headrace.model.disk import Disk
 from headrace.cache.layout import FORMAT_FILE, PIN_SUFFIX, SUM_SUFFIX, Geometry, SegmentName, parse_segment, tag_of
 from headrace.cache.touches import Group
 from headrace.model.clock import Clock
+from headrace.model.disk import Disk
 from headrace.model.errors import SettingsError
 from headrace.model.events import TierFault
 from headrace.model.objects import Emit

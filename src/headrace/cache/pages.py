@@ -12,7 +12,6 @@ from pathlib import Path
 import msgspec
 
 from headrace.cache.directory import NoTouches, PageDirectory, Touching
-from headrace.model.disk import Disk, SystemDisk
 from headrace.cache.fills import Fills, PageTier
 from headrace.cache.handles import CachedObject, Handles
 from headrace.cache.layout import SegmentName
@@ -20,6 +19,7 @@ from headrace.cache.segment import Segment, SegmentBad, SegmentGone
 from headrace.cache.settings import CacheSettings
 from headrace.cache.touches import Touches
 from headrace.model.clock import Clock
+from headrace.model.disk import Disk, SystemDisk
 from headrace.model.errors import HeadraceError
 from headrace.model.events import PagesDropped
 from headrace.model.objects import Emit

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
-from headrace.model.disk import Disk
 from headrace.cache.layout import FOOTER_BYTES, SUM_SUFFIX, Geometry, SegmentName, checksum, decode_footer, decode_sums
+from headrace.model.disk import Disk
 from headrace.model.errors import CorruptData, HeadraceError
 from headrace.model.reading import Buffer
 
