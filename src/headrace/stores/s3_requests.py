@@ -21,6 +21,7 @@ from headrace.model.errors import (
 from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, canonical_query, quote_path, sign_headers
 from headrace.stores.credentials import CredentialsProvider
 from headrace.stores.http import Http, HttpResponse, Redirected, range_size, retry_after_s, status_error
+from headrace.stores.s3_seaweedfs import check_kept, is_seaweedfs
 from headrace.stores.s3_xml import S3Error, parse_error
 
 Headers = Sequence[tuple[str, str]]
@@ -113,6 +114,8 @@ class S3Requests:
         if response.status in (404, 410) and _is_foreign(found, body, response):
             message = f"{response.url} answered 404, but not as S3 does: is the endpoint right?"
             return Unavailable(message, path=response.path)
+        if response.status == 400 and is_seaweedfs(response.headers):
+            check_kept(response.path, 0)
         return self._error(response, found)
 
     def _error(self, response: HttpResponse, found: S3Error) -> HeadraceError:

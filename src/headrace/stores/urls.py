@@ -77,6 +77,6 @@ def http_settings(spec: MountSpec) -> HttpSettings:
 
 
 def _shown(url: str) -> str:
-    """The URL without what may be a secret: user information and query."""
+    """The URL without what may be a secret: user information, query and fragment."""
     scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
+    return scheme + separator + re.split("[?#]", rest.rpartition("@")[2])[0]
