@@ -201,12 +201,17 @@ def nginx(work: Path, data: Path, *, cpu: int | None = None) -> Iterator[Peer]:
 @contextmanager
 def sketch(work: Path, data: Path, *, cpu: int | None = None) -> Iterator[Peer]:
     """The bare uvloop + httptools + SigV4 + mmap sketch."""
-    port = free_port()
-    command = [sys.executable, str(Path(__file__).parent / "sketch_server.py"), "--port", str(port), "--root", str(data)]
-    env = {"SKETCH_KEY": KEY, "SKETCH_SECRET": SECRET}
-    with process(command, log=work / "sketch.log", cpu=cpu, env=env) as child:
-        wait_port(port, child)
-        yield Peer("bare sketch", f"http://127.0.0.1:{port}", (child.pid,), signed=True)
+    command = [sys.executable, str(Path(__file__).parent / "sketch_server.py"), str(data / "bench"), KEY, SECRET]
+    pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else command
+    with open(work / "sketch.log", "ab") as err:
+        child = subprocess.Popen(pinned, stdout=subprocess.PIPE, stderr=err)
+    try:
+        if child.stdout is None:
+            raise RuntimeError("no output")
+        yield Peer("bare sketch", f"http://127.0.0.1:{int(child.stdout.readline())}", (child.pid,), signed=True)
+    finally:
+        child.terminate()
+        child.wait(10)
 
 
 @contextmanager
@@ -222,7 +227,9 @@ def headrace(work: Path, mounts: str, *, processes: int = 1, cpu: int | None = N
     ours, theirs = os.pipe()
     command = [sys.executable, "-m", "headrace", "--config", str(config), "up", "--once-ready-fd", str(theirs)]
     pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else command
-    environ = {**os.environ, "BENCH_SECRET": SECRET, "ORIGIN_ACCESS_KEY_ID": KEY, "ORIGIN_SECRET_ACCESS_KEY": SECRET, **(env or {})}
+    # Where byte code may not be written every start compiles every module, which no installation does.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environ = {**inherited, "BENCH_SECRET": SECRET, "ORIGIN_ACCESS_KEY_ID": KEY, "ORIGIN_SECRET_ACCESS_KEY": SECRET, **(env or {})}
     with open(work / f"{name}.log", "ab") as out:
         child = subprocess.Popen(pinned, stdout=out, stderr=out, env=environ, pass_fds=(theirs,))
     os.close(theirs)

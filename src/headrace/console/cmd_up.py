@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from headrace.console.client import AdminClient, control_url_file
+from headrace.console.client import AdminClient
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, say
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from headrace.control.node_view import NodeView
     from headrace.control.plane import ControlPlane
 
@@ -37,10 +38,8 @@ def up(invocation: Invocation, once_ready_fd: int | None) -> None:
     from headrace.node.supervisor import run  # noqa: PLC0415 - the help needs no node
 
     settings = invocation.settings()
-    url_file = control_url_file(settings.home)
 
     def announce(data_url: str, control_url: str, token: str) -> None:
-        url_file.write_text(control_url + "\n", encoding="utf-8")
         link = AdminClient(control_url, token).login_link
         ready = Ready(data_url, control_url, link, str(settings.home / "credentials"))
         if once_ready_fd is not None:
@@ -48,20 +47,14 @@ def up(invocation: Invocation, once_ready_fd: int | None) -> None:
                 file.write(msgspec.json.encode(ready) + b"\n")
         _show(ready, invocation.as_json)
 
-    try:
-        run(settings, build_app=_build_app, announce=announce)
-    finally:
-        _forget(url_file)
+    run(settings, build_app=_build_app, announce=announce)
 
 
-def _build_app(control: ControlPlane, node: NodeView) -> object:
-    from headrace.console.app import build_app  # noqa: PLC0415 - imported while the workers start
+def _build_app(control: ControlPlane, node: NodeView) -> Starlette:
+    # Heavy to import: the workers start meanwhile.
+    from headrace.console.app import build_app  # noqa: PLC0415
 
     return build_app(control, node)
-
-
-def _forget(url_file: Path) -> None:
-    url_file.unlink(missing_ok=True)
 
 
 def _show(ready: Ready, as_json: bool) -> None:
