@@ -13,12 +13,13 @@ import uvicorn
 from support.fake_node import FakeNode
 
 from headrace.console.app import build_app
-from headrace.console.client import AdminClient, control_url_file
+from headrace.console.client import AdminClient
 from headrace.control.plane import ControlPlane
 from headrace.control.settings import ControlSettings
 from headrace.ledger.ledger import Ledger
 from headrace.model.clock import SystemClock
 from headrace.model.mounts import MountSpec
+from headrace.node.home import Home
 
 
 class ServedConsole:
@@ -55,7 +56,9 @@ def served_console(home: Path, node: FakeNode) -> Iterator[ServedConsole]:
         thread.start()
         assert started.wait(20)
         port = listening.getsockname()[1]
-        control_url_file(home).write_text(f"http://127.0.0.1:{port}\n")
+        node_home = Home(home)
+        node_home.prepare()
+        node_home.write_addresses("http://127.0.0.1:9400", f"http://127.0.0.1:{port}")
         try:
             yield ServedConsole(home, plane, node, port)
         finally:

@@ -15,6 +15,7 @@ from headrace.ledger.records import JobRecord
 from headrace.model import errors
 from headrace.model.errors import HeadraceError, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
+from headrace.node.home import read_addresses
 
 _T = TypeVar("_T")
 
@@ -123,11 +124,6 @@ def _error_of(body: messages.ErrorBody) -> HeadraceError:
     return HeadraceError(body.message, path=body.path)
 
 
-def control_url_file(home: Path) -> Path:
-    """Where a running node writes the address of its control port."""
-    return home / "run" / "control.url"
-
-
 def find_server(home: Path, control_listen: str) -> AdminClient | None:
     """The node that runs on `home`, if one does. Raises `SettingsError` when its token cannot be read."""
     try:
@@ -136,10 +132,8 @@ def find_server(home: Path, control_listen: str) -> AdminClient | None:
         return None
     except OSError as error:
         raise SettingsError(f"{error.filename}: {error.strerror}; run this as the user that runs `headrace up`") from error
-    try:
-        url = control_url_file(home).read_text(encoding="utf-8").strip()
-    except OSError:
-        url = f"http://{_reachable(control_listen)}"
+    addresses = read_addresses(home)
+    url = addresses.control if addresses is not None else f"http://{_reachable(control_listen)}"
     client = AdminClient(url, token)
     return client if client.answers() else None
 

@@ -14,6 +14,7 @@ import click
 from headrace.console.copying import Copied, Report, copy_object, target_for
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, say, warn
+from headrace.console.reading import open_client
 from headrace.model.errors import HeadraceError
 from headrace.model.objects import ObjectInfo
 from headrace.model.units import format_size
@@ -37,10 +38,10 @@ def cp(invocation: Invocation, source: str, target: Path, recursive: bool, paral
 
     Run it again after a break: whole copies of the same version are left alone, unfinished ones go on.
     """
-    from headrace.client import Client, namespace_path  # noqa: PLC0415 - the help needs no client
+    from headrace.client import namespace_path  # noqa: PLC0415 - the help needs no client
 
     whole = namespace_path(source)
-    with Client.connect(invocation.config) as client:
+    with open_client(invocation) as client:
         tally = Tally(invocation.as_json)
         if recursive:
             jobs = plan(client, whole.rstrip("/") + "/", target, tally)

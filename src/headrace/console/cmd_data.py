@@ -8,6 +8,7 @@ import click
 
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, safe, say, show_time
+from headrace.console.reading import naming, open_client
 from headrace.model.objects import CommonPrefix, Entry
 
 _CHUNK_BYTES = 1024 * 1024
@@ -21,9 +22,7 @@ _CHUNK_BYTES = 1024 * 1024
 @pass_invocation
 def ls(invocation: Invocation, path: str, recursive: bool) -> None:
     """List a directory of the namespace."""
-    from headrace.client import Client  # noqa: PLC0415 - the help needs no client
-
-    with Client.connect(invocation.config) as client:
+    with open_client(invocation) as client:
         for entry in client.ls(path, recursive):
             if invocation.as_json:
                 print_json(entry)
@@ -44,9 +43,7 @@ def _line(entry: Entry) -> str:
 @pass_invocation
 def stat(invocation: Invocation, path: str) -> None:
     """Show what is known of one object."""
-    from headrace.client import Client  # noqa: PLC0415 - the help needs no client
-
-    with Client.connect(invocation.config) as client:
+    with open_client(invocation) as client, naming(path):
         info = client.stat(path)
     if invocation.as_json:
         print_json(info)
@@ -74,11 +71,10 @@ def stat(invocation: Invocation, path: str) -> None:
 @pass_invocation
 def cat(invocation: Invocation, paths: tuple[str, ...]) -> None:
     """Write an object's bytes to standard output."""
-    from headrace.client import Client  # noqa: PLC0415 - the help needs no client
-
     out = sys.stdout.buffer
-    with Client.connect(invocation.config) as client:
+    with open_client(invocation) as client:
         for path in paths:
-            for piece in client.iter_bytes(path, _CHUNK_BYTES):
-                out.write(piece)
+            with naming(path):
+                for piece in client.iter_bytes(path, _CHUNK_BYTES):
+                    out.write(piece)
     out.flush()

@@ -1,0 +1,98 @@
+"""The commands as a user types them: real processes, a real node, a directory as the store."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.node import RunningNode, running_node
+
+pytestmark = pytest.mark.servers
+
+NASTY = "odd \x1b[31mred.txt"
+BIG = os.urandom(5_000_000)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("store")
+    (place / "2026").mkdir()
+    (place / "2026" / "big.bin").write_bytes(BIG)
+    (place / "small.csv").write_text("a,b\n1,2\n")
+    (place / NASTY).write_text("x")
+    return place
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[RunningNode]:
+    config = f'[[mount]]\npath = "/sales"\nstore = "file://{store}"\nfreshness = "1s"\n'
+    with running_node(tmp_path_factory.mktemp("node"), config) as running:
+        yield running
+
+
+def test_reading_commands(node: RunningNode, store: Path, tmp_path: Path) -> None:
+    listed = node.cli("ls", "/sales").stdout
+    assert "/sales/2026/" in listed
+    assert "odd \\x1b[31mred.txt" in listed
+    assert "\x1b" not in listed
+    keys = [json.loads(line)["key"] for line in node.cli("ls", "-r", "/sales", "--json").stdout.splitlines()]
+    assert keys == ["/sales/2026/big.bin", f"/sales/{NASTY}", "/sales/small.csv"]
+    assert json.loads(node.cli("stat", "/sales/2026/big.bin", "--json").stdout)["size"] == len(BIG)
+    assert node.cli("cat", "/sales/small.csv").stdout == "a,b\n1,2\n"
+    node.cli("cp", "-r", "/sales/2026", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "big.bin").read_bytes() == BIG
+
+
+def test_what_is_not_there_is_said_in_one_line(node: RunningNode) -> None:
+    for command in (["stat"], ["cat"]):
+        done = node.cli(*command, "/sales/nothing", check=False)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1
+        assert "/sales/nothing" in done.stderr
+
+
+def test_load_brings_objects_into_the_cache(node: RunningNode) -> None:
+    done = json.loads(node.cli("load", "/sales/2026", "--json").stdout)
+    assert (done["state"], done["progress"]["bytes_done"]) == ("done", len(BIG))
+    before = json.loads(node.cli("status", "--json").stdout)["counters"]
+    assert len(node.cli("cat", "/sales/small.csv", "/sales/small.csv").stdout) == 16
+    after = json.loads(node.cli("status", "--json").stdout)["counters"]
+    assert after["requests"] > before["requests"]
+
+
+def test_mounts_come_and_go_on_the_running_node(node: RunningNode, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("live")
+    node.cli("mount", "add", "/live", f"file://{tmp_path}")
+    assert node.cli("cat", "/live/x.txt").stdout == "live"
+    node.cli("mount", "set", "/live", "--freshness", "verify")
+    (tmp_path / "x.txt").write_text("changed")
+    assert node.cli("cat", "/live/x.txt").stdout == "changed"
+    node.cli("mount", "rm", "/live")
+    assert node.cli("cat", "/live/x.txt", check=False).returncode == 1
+
+
+def test_a_mount_that_does_not_work_is_refused_with_the_reason(node: RunningNode, tmp_path: Path) -> None:
+    done = node.cli("mount", "add", "/bad", f"file://{tmp_path}/nowhere", check=False)
+    assert done.returncode in (1, 2)
+    assert "nowhere" in done.stderr
+    assert "/bad" not in node.cli("mount", "ls").stdout
+
+
+def test_pin_free_top_and_doctor(node: RunningNode) -> None:
+    node.cli("pin", "/sales/2026")
+    assert node.cli("pin").stdout == "/sales/2026\n"
+    node.cli("pin", "/sales/2026", "--off")
+    node.cli("free", "-r", "/sales")
+    assert len(node.cli("top", "--count", "2", "--interval", "0.1").stdout.splitlines()) == 2
+    findings = {check["name"]: check["level"] for check in json.loads(node.cli("doctor", "--json").stdout)}
+    assert findings["server"] == "ok"
+    assert findings["mount /sales"] == "ok"
+
+
+def test_a_second_node_on_the_same_home_is_refused(node: RunningNode) -> None:
+    done = node.cli("up", check=False)
+    assert done.returncode == 2
+    assert "another node" in done.stderr
