@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from headrace import bridge
+from headrace import bridge, wiring
 from headrace.gateways import fsspec as calls
 from headrace.model.clock import SystemClock
 from headrace.model.errors import SettingsError
@@ -171,7 +171,6 @@ def _no_events(_: object) -> None:
 
 async def open_by_settings(options: SessionOptions) -> Namespace:
     """The namespace that `options`, the environment and `headrace.toml` together mean. Raises `SettingsError`."""
-    from headrace import wiring  # noqa: PLC0415 (a spawned child that only unpickles a client needs no stores)
 
     environ = os.environ
     settings = load_settings(options.config, environ)

@@ -76,7 +76,8 @@ def _run(folder: Path, scale: float, *, once: bool, stack: ExitStack) -> None:
     print_table(HEAD, table_rows(measured), right=frozenset(range(1, len(HEAD))))
     chart = folder / "demo.png"
     draw_chart(measured, chart, link=_LINK)
-    say(f"\nThe same as a chart: {chart}")
+    say("")
+    say(f"The same as a chart: {chart}")
     if not once:
         _show_next_steps(ready, caches)
         _serve((store, link.process, node))
@@ -141,7 +142,8 @@ def _ask(query: Query, folder: Path, link: SlowLink, access: Access) -> tuple[Ru
 
 def _show_next_steps(ready: Ready, access: Access) -> None:
     config = Path(ready.credentials).parent.parent / "headrace.toml"
-    say("\nHeadrace serves on. Try, in another terminal:")
+    say("")
+    say("Headrace serves on. Try, in another terminal:")
     say(f"  export AWS_ACCESS_KEY_ID={access.key_id} AWS_SECRET_ACCESS_KEY={access.secret} AWS_REGION=us-east-1")
     say(f"  export HEADRACE_CONFIG={config}")
     say(f"  aws --endpoint-url {ready.data_url} s3 ls s3://{TPCH}/")
@@ -174,6 +176,6 @@ def _ctrl_c_ends() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("\nstopping")
+        say("stopping")
     finally:
         signal.signal(signal.SIGTERM, before)

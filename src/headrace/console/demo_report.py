@@ -76,7 +76,7 @@ def draw_chart(measured: Sequence[Measured], file: Path, *, link: str) -> None:
     axes.set_xlabel("seconds (logarithmic)")
     axes.margins(x=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.09), ncols=3, frameon=False, fontsize=9)
     median = statistics.median(m.speed_up for m in measured)
     axes.set_title(f"A store behind {link}: warm reads are {median:.0f} × faster at the median", loc="left", fontsize=12)
     figure.savefig(file, dpi=130)
