@@ -8,6 +8,7 @@ here alone, so that no two readings of one message exist.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import httptools
 
@@ -22,37 +23,42 @@ NO_BODY = 0
 class HeadParser:
     """Parses heads one after another; each is handed in whole, up to and with its blank line."""
 
-    __slots__ = ("_fields", "_max_headers", "_parser")
+    __slots__ = ("_max_headers", "_parser", "_seen")
 
     def __init__(self, max_headers: int) -> None:
         self._max_headers = max_headers
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._seen: dict[bytes, bytes] = {}
         self._parser = httptools.HttpRequestParser(self)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by httptools."""
-        self._fields.append((name.lower(), value))
+    @property
+    def on_header(self) -> Callable[[bytes, bytes], None]:
+        """What httptools calls for each header; bound once, so no Python frame is made for it."""
+        return self._seen.__setitem__
 
     def parse(self, head: bytes, peer: str) -> Request:
         """The request of a complete head. Raises `BadFraming`; the parser must not be used after that."""
         line = _REQUEST_LINE.match(head)
         if line is None:
             raise _bad_request_line(head)
-        fields = self._fields = []
+        seen = self._seen
+        seen.clear()
         try:
             self._parser.feed_data(head)
         except httptools.HttpParserUpgrade:
             self._parser = httptools.HttpRequestParser(self)
         except httptools.HttpParserError as error:
             raise BadFraming(400, f"malformed request head: {error}") from error
-        headers = dict(fields)
-        if len(fields) > self._max_headers:
+        headers = {name.lower(): value for name, value in seen.items()}
+        count = head.count(b"\r\n") - 2
+        if count > self._max_headers:
             raise BadFraming(431, f"more than {self._max_headers} headers")
-        if len(headers) != len(fields):
-            headers = _joined(fields)
-        if b"host" not in headers and line[3] == b"1":
+        if len(headers) != count:
+            headers = _repeated(head)
+        http11 = line[3] == b"1"
+        if http11 and b"host" not in headers:
             raise BadFraming(400, "an HTTP/1.1 request names its host")
-        return Request(line[1], line[2], headers, http11=line[3] == b"1", peer=peer)
+        path, _, query = line[2].partition(b"?")
+        return Request(line[1], path, query, headers, http11, peer, http11)
 
     def expect_head(self) -> None:
         """Forget the body of the request before: the next bytes are a head again."""
@@ -62,15 +68,18 @@ class HeadParser:
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"expect"))
 
 
-def _joined(fields: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _repeated(head: bytes) -> dict[bytes, bytes]:
+    """The headers of a head, well-formed already, in which some names come more than once."""
     headers: dict[bytes, bytes] = {}
-    for name, value in fields:
-        if name in headers:
-            if name in _ONCE:
-                raise BadFraming(400, f"more than one {name.decode()} header")
-            headers[name] += b"," + value
-        else:
+    for line in head.split(b"\r\n")[1:-2]:
+        raw, _, value = line.partition(b":")
+        name, value = raw.lower(), value.lstrip(b" \t")
+        if name not in headers:
             headers[name] = value
+        elif name in _ONCE:
+            raise BadFraming(400, f"more than one {name.decode()} header")
+        else:
+            headers[name] += b"," + value
     return headers
 
 

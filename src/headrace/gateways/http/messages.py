@@ -32,26 +32,24 @@ class Body(Protocol):
         """The body's bytes in order. Raises `BadFraming` when it ends early or is malformed."""
 
 
-class Request:
-    """One request as it came: raw target, header names in lower case, nothing decoded.
+class Request(msgspec.Struct):
+    """One request as it came: raw path and query, header names in lower case, nothing decoded.
 
     `headers` joins repeated names' values with commas in their order; values keep spaces at their end.
     """
 
-    __slots__ = ("body", "headers", "http11", "keep_alive", "method", "note", "path", "peer", "query", "started_s")
-
-    def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], *, http11: bool, peer: str) -> None:
-        self.method = method
-        self.path, _, self.query = target.partition(b"?")
-        self.headers = headers
-        self.http11 = http11
-        self.peer = peer
-        self.body: Body | None = None
-        self.keep_alive = http11
-        self.note: object = None
-        """The handler's own, from `quick` or `handle` to `finished`."""
-        self.started_s = 0.0
-        """Monotonic seconds when the head was complete."""
+    method: bytes
+    path: bytes
+    query: bytes
+    headers: dict[bytes, bytes]
+    http11: bool
+    peer: str
+    keep_alive: bool = True
+    started_s: float = 0.0
+    """Monotonic seconds when the head was complete."""
+    body: Body | None = None
+    note: object = None
+    """The handler's own, from `quick` or `handle` to `finished`."""
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -79,6 +77,9 @@ class Handler(Protocol):
 
     def refuse(self, status: int, reason: str, peer: str) -> Response:
         """The engine's own refusal (bad framing, limits, overload) in the protocol's form."""
+
+    def failed(self, request: Request, error: Exception) -> None:
+        """The body broke while it was sent; the connection is aborted. `finished` follows."""
 
     def finished(self, request: Request, response: Response, sent: int, *, complete: bool) -> None:
         """The answer has left, or was cut after `sent` body bytes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 from headrace.gateways.http.body import IncomingBody
@@ -17,14 +16,11 @@ if TYPE_CHECKING:
     from headrace.gateways.http.server import HttpServer
 
 
-class Phase(Enum):
-    """What a connection is doing; decides which deadline holds."""
+_CLIENT_LEFT = 499
 
-    IDLE = "idle"
-    HEAD = "head"
-    BUSY = "busy"
-    LINGER = "linger"
-    CLOSED = "closed"
+
+# What a connection is doing; decides which deadline holds. Plain numbers: this is looked at many times per request.
+IDLE, HEAD, BUSY, LINGER, CLOSED = range(5)
 
 
 class Connection(asyncio.Protocol):
@@ -50,19 +46,19 @@ class Connection(asyncio.Protocol):
         self._close_after = False
         self._deadline_s = server.now_s + server.settings.idle_timeout_s
         self._watched: tuple[float, int] | None = None
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        self.pump = Pump(self.transport, self._server.loop, self._answered)
+        self.pump = Pump(self.transport, self._server.loop, self._answered_late)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "")
         if not self._server.admit(self):
             self._refuse(503, "too many connections")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
-        self.phase = Phase.CLOSED
+        self.phase = CLOSED
         self._buffer = b""
         if self._body is not None:
             self._body.fail(BadFraming(400, "the client went away"))
@@ -72,12 +68,18 @@ class Connection(asyncio.Protocol):
         self._server.forget(self)
 
     def data_received(self, data: bytes) -> None:
-        if (self._close_after and self._body is None) or self.phase is Phase.LINGER:
+        if (self._close_after and self._body is None) or self.phase == LINGER:
             return
         if self._body is not None:
             data = self._feed_body(data)
-        self._buffer = self._buffer + data if self._buffer else data
-        if self.phase is not Phase.BUSY:
+        if self._buffer:
+            self._buffer += data
+        elif self.phase == IDLE and data.find(b"\r\n\r\n") == len(data) - 4 and len(data) > 4 and not self.pump.paused:
+            self._serve_whole(data)
+            return
+        else:
+            self._buffer = data
+        if self.phase != BUSY:
             self._advance()
         elif len(self._buffer) > self._server.settings.max_head_bytes:
             self._flow(False)
@@ -87,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._eof = True
         if self._body is not None and not self._body.done:
             self._body.fail(BadFraming(400, "the body ended early"))
-        return self.phase is Phase.BUSY
+        return self.phase == BUSY or (self.pump.paused and bool(self._buffer))
 
     def pause_writing(self) -> None:
         self.pump.paused = True
@@ -95,14 +97,14 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.pump.paused = False
         self.pump.resume()
-        if self.phase is not Phase.BUSY:
+        if self.phase != BUSY:
             self._advance()
 
     def shutdown(self) -> None:
         """Take no further request: close now if none is running, else behind its answer."""
-        if self.phase is Phase.BUSY:
+        if self.phase == BUSY:
             self._close_after = True
-        elif self.phase is not Phase.LINGER:
+        elif self.phase != LINGER:
             self._close()
 
     def abort(self) -> None:
@@ -112,10 +114,10 @@ class Connection(asyncio.Protocol):
 
     def check(self, now_s: float) -> None:
         """Called at every sweep: cut whoever is over a deadline or under the floor."""
-        if self.phase is Phase.BUSY or self.transport.get_write_buffer_size():
+        if self.phase == BUSY or self.transport.get_write_buffer_size():
             self._check_progress(now_s)
         elif now_s >= self._deadline_s:
-            if self.phase is Phase.HEAD:
+            if self.phase == HEAD:
                 self._refuse(408, "the request's head did not arrive in time")
             else:
                 self.transport.abort()
@@ -154,10 +156,21 @@ class Connection(asyncio.Protocol):
             except BadFraming as error:
                 self._refuse(error.status, error.reason)
                 return
-            if self.phase is Phase.BUSY:
+            if self.phase == BUSY:
                 return
-        if self._eof and self.phase is not Phase.BUSY and not self.pump.paused:
+        if self._eof and self.phase != BUSY and not self.pump.paused:
             self._close()
+
+    def _serve_whole(self, head: bytes) -> None:
+        """What nearly always comes: exactly one head."""
+        if len(head) > self._server.settings.max_head_bytes:
+            self._buffer = head
+            self._advance()
+            return
+        try:
+            self._start(head)
+        except BadFraming as error:
+            self._refuse(error.status, error.reason)
 
     def _await_head(self, end: int) -> None:
         settings = self._server.settings
@@ -172,19 +185,21 @@ class Connection(asyncio.Protocol):
             self._close()
         else:
             self._scanned = max(size - 3, 0)
-            if self.phase is Phase.IDLE:
-                self.phase = Phase.HEAD
+            if self.phase == IDLE:
+                self.phase = HEAD
                 self._deadline_s = self._server.now_s + settings.head_timeout_s
 
     def _start(self, head: bytes) -> None:
         request = self._parser.parse(head, self.peer)
-        settings = self._server.settings
-        if len(request.path) + len(request.query) >= settings.max_target_bytes:
-            raise BadFraming(414, f"the request's target is longer than {settings.max_target_bytes} bytes")
-        length = body_length(request)
-        request.keep_alive = keeps_alive(request)
+        headers = request.headers
+        limit = self._server.settings.max_target_bytes
+        if len(head) > limit and len(request.path) + len(request.query) >= limit:
+            raise BadFraming(414, f"the request's target is longer than {limit} bytes")
+        length = body_length(request) if b"content-length" in headers or b"transfer-encoding" in headers else NO_BODY
+        if b"connection" in headers:
+            request.keep_alive = keeps_alive(request)
         request.started_s = self._server.clock.monotonic()
-        self.phase = Phase.BUSY
+        self.phase = BUSY
         self._request = request
         if length == NO_BODY:
             response = self._handler.quick(request)
@@ -222,7 +237,7 @@ class Connection(asyncio.Protocol):
             return b""
 
     def _send_continue(self) -> None:
-        if self.phase is Phase.BUSY and self._response is None:
+        if self.phase == BUSY and self._response is None:
             self.transport.write(CONTINUE)
 
     def _flow(self, wanted: bool) -> None:
@@ -234,56 +249,69 @@ class Connection(asyncio.Protocol):
                 self.transport.pause_reading()
 
     async def _handle(self, request: Request) -> None:
-        response = await self._handler.handle(request)
-        self._task = None
-        if self.phase is Phase.CLOSED:
+        try:
+            response = await self._handler.handle(request)
+        except asyncio.CancelledError:
+            self._handler.finished(request, Response(_CLIENT_LEFT), 0, complete=False)
+            raise
+        if self.phase == CLOSED:
             if isinstance(response.body, Reading):
                 await response.body.aclose()
             self._handler.finished(request, response, 0, complete=False)
             return
-        self._task = asyncio.current_task()
         self._respond(request, response)
         if self.pump.streaming is not None:
             await self.pump.stream()
+        elif isinstance(response.body, Reading) and request.method == b"HEAD":
+            await response.body.aclose()
+        if self.phase == IDLE:
+            self._advance()
 
     def _respond(self, request: Request, response: Response) -> None:
-        """Begin the answer; `_answered` is called when all of it was handed to the kernel or the transport."""
+        """Begin the answer, and end the request when all of it was handed on at once."""
         body = self._body
-        if body is not None and not body.done:
+        if response.close or not request.keep_alive or self._server.draining or (body is not None and not body.done):
             self._close_after = True
-        if response.close or not request.keep_alive or self._server.draining:
-            self._close_after = True
+        head = response_head(request, response, self._server.date_line, self._close_after)
         self._response = response
-        head = response_head(request, response, self._server.date_line(), close=self._close_after)
-        self.pump.begin(head, response.body if request.method != b"HEAD" else b"")
+        if self.pump.begin(head, response.body if request.method != b"HEAD" else b""):
+            self._answered(request, response)
 
-    def _answered(self, complete: bool) -> None:
-        request, response = self._request, self._response
-        self._task = None
-        if request is not None and response is not None:
-            self._request = self._response = None
-            self._handler.finished(request, response, self.pump.body_sent, complete=complete)
-        if not complete:
-            self.abort()
-        if self.phase is Phase.CLOSED:
+    def _answered(self, request: Request, response: Response) -> None:
+        """All of the answer has been handed to the kernel or the transport."""
+        self._request = self._response = self._task = self._watched = None
+        self._handler.finished(request, response, self.pump.body_sent, complete=True)
+        if self.phase == CLOSED:
             return
-        unread = self._body is not None and not self._body.done
-        self._body = None
-        self._watched = None
         self._deadline_s = self._server.now_s + self._server.settings.idle_timeout_s
-        self.phase = Phase.IDLE
+        self.phase = IDLE
+        body, self._body = self._body, None
         if self._close_after:
-            self._hang_up(linger=unread)
+            self._hang_up(linger=body is not None and not body.done)
+        elif not self._flowing:
+            self._flow(True)
+
+    def _answered_late(self, complete: bool) -> None:
+        """The pump is done with an answer that it could not end at once."""
+        request, response = self._request, self._response
+        if request is None or response is None:
             return
-        self._flow(True)
-        if self.pump.late:
-            self._advance()
+        if complete:
+            self._answered(request, response)
+            if self.phase == IDLE:
+                self._advance()
+            return
+        self._request = self._response = self._task = None
+        if self.pump.failure is not None:
+            self._handler.failed(request, self.pump.failure)
+        self._handler.finished(request, response, self.pump.body_sent, complete=False)
+        self.abort()
 
     def _refuse(self, status: int, reason: str) -> None:
         self._close_after = True
         self._buffer = b""
         response = self._handler.refuse(status, reason, self.peer)
-        self.transport.write(response_head(None, response, self._server.date_line(), close=True) + _whole(response))
+        self.transport.write(response_head(None, response, self._server.date_line, True) + _whole(response))
         self._body = None
         self._hang_up(linger=True)
 
@@ -294,7 +322,7 @@ class Connection(asyncio.Protocol):
         if not linger or self._eof:
             self._close()
             return
-        self.phase = Phase.LINGER
+        self.phase = LINGER
         self._buffer = b""
         self._deadline_s = self._server.now_s + self._server.settings.linger_s
         self._flow(True)
@@ -303,8 +331,8 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._close_after = True
-        if self.phase is not Phase.CLOSED:
-            self.phase = Phase.LINGER
+        if self.phase != CLOSED:
+            self.phase = LINGER
             self._deadline_s = self._server.now_s + self._server.settings.linger_s
         self.transport.close()
 

@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import Callable
 
-from headrace.model.errors import HeadraceError
 from headrace.model.reading import FileSlice, Piece, Reading
 
 _WRITE_BYTES = 256 * 1024
@@ -22,11 +21,11 @@ _TURN_BYTES = 2 * 1024 * 1024
 
 
 class Pump:
-    """Writes one answer at a time to one transport. `done(complete)` is called once for each."""
+    """Writes one answer at a time to one transport. `done(complete)` is called for each that `begin` did not finish."""
 
     __slots__ = (
-        "_done", "_drained", "_head", "_loop", "_offset", "_pieces", "_sock", "_total", "_waiting", "_watching", "_writing",
-        "body_sent", "late", "paused", "streaming", "transport",
+        "_done", "_drained", "_early", "_failed", "_head", "_loop", "_offset", "_pieces", "_sock", "_total", "_waiting",
+        "_watching", "_writing", "body_sent", "failure", "paused", "streaming", "transport",
     )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, done: Callable[[bool], None]) -> None:
@@ -43,55 +42,56 @@ class Pump:
         self._waiting = False
         self._drained: asyncio.Future[None] | None = None
         self.streaming: Reading | None = None
+        self.failure: Exception | None = None
+        """What broke the last stream."""
         self.body_sent = 0
         self.paused = False
-        self.late = False
-        """Whether the last answer ended later than in the call that began it."""
+        self._early = False
+        self._failed = False
         transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
 
-    def begin(self, head: bytes, body: bytes | Reading) -> None:
-        """Start an answer. A `Reading` without ready pieces is left in `streaming`, for `stream`."""
-        self.body_sent = 0
-        self.late = False
+    def begin(self, head: bytes, body: bytes | Reading) -> bool:
+        """Start an answer. True when all of it was taken at once; else `done` is called later.
+
+        A `Reading` without ready pieces is left in `streaming`, for `stream`.
+        """
         if isinstance(body, bytes):
             self.transport.write(head + body if body else head)
-            self._finish(len(body))
-            return
+            self.body_sent = len(body)
+            self._total += len(body)
+            return True
         ready = body.ready
+        self.body_sent = 0
         if ready is None:
             self.streaming = body
             self._head = head
-            return
+            return False
         if len(ready) == 1:
             piece = ready[0]
-            if not isinstance(piece, FileSlice) and len(piece) <= _WRITE_BYTES:
-                self._write_one(head, piece)
-                return
+            if not isinstance(piece, FileSlice):
+                size = len(piece)
+                if size <= _WRITE_BYTES:
+                    if size <= _COPY_BYTES:
+                        self.transport.write(b"".join((head, piece)))
+                    else:
+                        self.transport.writelines((head, piece))
+                    self.body_sent = size
+                    self._total += size
+                    return True
         self._head = head
         self._pieces = ready
         self._offset = 0
-        self._writing = True
+        self._writing = self._early = True
         self.resume()
-        self.late = self._writing
-
-    def _write_one(self, head: bytes, piece: bytes | bytearray | memoryview) -> None:
-        if len(piece) <= _COPY_BYTES:
-            self.transport.write(b"".join((head, piece)))
-        else:
-            self.transport.writelines((head, piece))
-        self._finish(len(piece))
-
-    def _finish(self, sent: int) -> None:
-        self._total += sent
-        self.body_sent = sent
-        self._done(True)
+        self._early = False
+        return not self._writing and not self._failed
 
     async def stream(self) -> None:
         """Send the Reading in `streaming`. Ends the answer incomplete when it fails; never short."""
         reading = self.streaming
         assert reading is not None  # noqa: S101  the connection calls only then
-        self.late = True
         complete = False
+        self.failure = None
         try:
             self.transport.write(self._head)
             self._head = b""
@@ -104,8 +104,8 @@ class Pump:
                     await self._drained
                     self._drained = None
             complete = self.body_sent == reading.range.length
-        except HeadraceError:
-            complete = False  # the connection is aborted: nothing that was sent can look whole
+        except Exception as error:  # noqa: BLE001  whatever broke the body, the connection is aborted: it cannot look whole
+            self.failure = error
         finally:
             self.streaming = None
             await reading.aclose()
@@ -129,7 +129,8 @@ class Pump:
                     return
                 self._pieces = self._pieces[1:]
                 self._offset = 0
-        except OSError:
+        except OSError as error:
+            self.failure = error
             self._end(False)
             return
         if not self._pieces:
@@ -226,7 +227,9 @@ class Pump:
         self._head = b""
         self._unwatch()
         self._total += self.body_sent
-        self._done(complete)
+        self._failed = not complete
+        if not self._early or self._failed:
+            self._done(complete)
 
     def blocked(self) -> bool:
         """Whether bytes wait for the client to take them."""

@@ -42,7 +42,9 @@ class HttpServer:
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._date_second = -1
-        self._date_line = b""
+        self.date_line = b""
+        """The `date` header as of the last sweep."""
+        self._tell_time()
 
     async def start(self, sock: socket.socket) -> None:
         """Accept on `sock`, which is bound already."""
@@ -63,14 +65,6 @@ class HttpServer:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
-
-    def date_line(self) -> bytes:
-        """The `date` header, rendered once a second."""
-        second = int(self.clock.time())
-        if second != self._date_second:
-            self._date_second = second
-            self._date_line = b"date: %s\r\n" % format_date(second).encode()
-        return self._date_line
 
     def stats(self) -> ConnectionStats:
         return ConnectionStats(len(self._connections), self._accepted, self._refused, self.cut_slow)
@@ -98,8 +92,15 @@ class HttpServer:
             self._timer.cancel()
         return finished
 
-    def _sweep(self) -> None:
+    def _tell_time(self) -> None:
         self.now_s = self.clock.monotonic()
+        second = int(self.clock.time())
+        if second != self._date_second:
+            self._date_second = second
+            self.date_line = b"date: %s\r\n" % format_date(second).encode()
+
+    def _sweep(self) -> None:
+        self._tell_time()
         for connection in tuple(self._connections):
             connection.check(self.now_s)
         self._timer = self.loop.call_later(self.settings.sweep_s, self._sweep)

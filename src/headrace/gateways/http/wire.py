@@ -12,7 +12,7 @@ _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phr
 _BODILESS = frozenset((204, 304))
 
 
-def response_head(request: Request | None, response: Response, date_line: bytes, *, close: bool) -> bytes:
+def response_head(request: Request | None, response: Response, date_line: bytes, close: bool) -> bytes:
     """Status line, headers and the blank line. `request` is None for a refusal before there was one."""
     if close:
         connection = b"connection: close\r\n"
@@ -24,5 +24,9 @@ def response_head(request: Request | None, response: Response, date_line: bytes,
     length = response.length
     if length < 0:
         body = response.body
-        length = body.range.length if isinstance(body, Reading) else len(body)
+        if isinstance(body, Reading):
+            wanted = body.range
+            length = wanted.end - wanted.start
+        else:
+            length = len(body)
     return b"%s%s%scontent-length: %d\r\n%s\r\n" % (_STATUS_LINES[status], date_line, response.fields, length, connection)

@@ -6,10 +6,15 @@ signature itself is compared in constant time, and its refusal says nothing more
 
 from __future__ import annotations
 
-import hmac
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import sha256
+from hmac import compare_digest
+from hmac import digest as hmac_digest
+from operator import itemgetter
+from typing import Protocol
 
 import msgspec
 
@@ -18,22 +23,25 @@ from headrace.gateways.s3.errors import S3Error, refused
 from headrace.gateways.s3.keys import KeyRing
 from headrace.model.sigv4 import (
     ALGORITHM,
+    EMPTY_SHA256,
     MAX_EXPIRES_S,
     UNSIGNED_PAYLOAD,
     Pair,
     canonical_path,
     canonical_query,
     canonical_value,
-    signature,
     split_query,
-    string_to_sign,
 )
 from headrace.policy.rules import ANONYMOUS, Caller
 
 WINDOW_S = 900
+_MAX_SIGNERS = 1024
+_MAX_SHAPES = 64
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _AUTHORIZATION = re.compile(
     rb"AWS4-HMAC-SHA256 +Credential=([^\s,/][^\s,]{0,255}?)/([^/,\s]*)/([^/,\s]*)/([^/,\s]*)/([^/,\s]*), ?"
-    rb"SignedHeaders=([^\s,]{0,4096}), ?Signature=([0-9a-f]{64})"
+    rb"SignedHeaders=([^\s,]{0,4096}), ?"
 )
 _CREDENTIAL = re.compile(rb"([^\s,/][^\s,]{0,255}?)/([^/]*)/([^/]*)/([^/]*)/([^/]*)")
 _SIGNATURE = re.compile(rb"[0-9a-f]{64}")
@@ -41,6 +49,7 @@ _STAMP = re.compile(rb"\d{8}T\d{6}Z")
 _HEADER_NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+(?:;[!#$%&'*+\-.^_`|~0-9a-z]+)*")
 _EXPIRES = re.compile(rb"\d{1,9}")
 _CONTENT_SHA = re.compile(rb"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]{1,64}")
+_PLAIN_CONTENT = (EMPTY_SHA256, UNSIGNED_PAYLOAD)
 _QUERY_NAMES = (
     b"X-Amz-Algorithm", b"X-Amz-Credential", b"X-Amz-Date", b"X-Amz-Expires", b"X-Amz-SignedHeaders", b"X-Amz-Signature",
 )  # fmt: skip
@@ -64,6 +73,39 @@ class _Scope(msgspec.Struct, frozen=True):
     region: bytes
     service: bytes
     terminator: bytes
+    signed: bytes = b""
+    """The list of signed headers as it was sent."""
+    names: tuple[bytes, ...] = ()
+    members: frozenset[bytes] = frozenset()
+    """The same list taken apart; empty when it is malformed."""
+
+
+class Hash(Protocol):
+    """What `hashlib` makes."""
+
+    def copy(self) -> Hash: ...
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class _Signer(msgspec.Struct, frozen=True):
+    """A client's way of signing that was right before: all but the values of one request."""
+
+    inner: Hash
+    outer: Hash
+    """The day key's HMAC begun: copying both is half the price of beginning anew."""
+    date: bytes
+    template: bytes
+    """The canonical request with places for method, path, the signed headers' values and the body's hash."""
+    values: Callable[[dict[bytes, bytes]], tuple[bytes, ...]]
+    scope: bytes
+    identity: Identity
+    shapes: set[tuple[bytes, ...]]
+    """Header names, in their order, under which nothing that must be signed was left out."""
 
 
 class Authenticator:
@@ -72,47 +114,97 @@ class Authenticator:
     def __init__(self, keys: KeyRing, region: str) -> None:
         self._keys = keys
         self._region = region.encode()
-        self._callers: dict[bytes, Caller] = {}
+        self._signers: dict[bytes, _Signer] = {}
+        self._generation = keys.generation
+
+    def recognise(self, request: Request, now_s: float) -> Identity | None:
+        """A rightly signed request without a query, of a client that `identify` has seen; else None.
+
+        Checks all that `identify` does: what it skips depends on the parts of the `Authorization`
+        and the header names alone, which are the very ones that passed there.
+        """
+        headers = request.headers
+        before, _, claimed = headers.get(b"authorization", b"").rpartition(b"Signature=")
+        signer = self._signers.get(before)
+        if signer is None or self._generation != self._keys.generation or tuple(headers) not in signer.shapes:
+            return None
+        stamp = headers[b"x-amz-date"]
+        content = headers[b"x-amz-content-sha256"]
+        signed_at = _stamp_s(stamp)
+        if signed_at is None or stamp[:8] != signer.date or not -WINDOW_S <= now_s - signed_at <= WINDOW_S:
+            return None
+        if content not in _PLAIN_CONTENT:
+            return None
+        canonical = signer.template % (request.method, _canonical_path(request.path), *signer.values(headers), content)
+        if b"  " in canonical or b" \n" in canonical or b"\t" in canonical:
+            return None
+        text = b"AWS4-HMAC-SHA256\n%b\n%b%b" % (stamp, signer.scope, sha256(canonical).hexdigest().encode())
+        inner, outer = signer.inner.copy(), signer.outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return signer.identity if compare_digest(outer.hexdigest().encode(), claimed) else None
+
+    def _remember(self, before: bytes, scope: _Scope, headers: dict[bytes, bytes], identity: Identity) -> None:
+        """After a right signature by header, so that only callers who hold a key are remembered."""
+        names = scope.names
+        if len(names) < 2 or b"x-amz-date" not in headers:
+            return
+        if self._generation != self._keys.generation or len(self._signers) >= _MAX_SIGNERS:
+            self._signers = {}
+            self._generation = self._keys.generation
+        signer = self._signers.get(before)
+        if signer is None:
+            key = self._keys.day_key(scope.key_id, scope.date, scope.region)
+            if key is None:
+                return
+            lines = b"".join([name.replace(b"%", b"%%") + b":%b\n" for name in names])
+            template = b"%b\n%b\n\n" + lines + b"\n" + scope.signed.replace(b"%", b"%%") + b"\n%b"
+            text = b"%b/%b/s3/aws4_request\n" % (scope.date, scope.region)
+            plain = Identity(identity.caller, EMPTY_SHA256)
+            padded = key.ljust(64, b"\0")
+            inner, outer = sha256(padded.translate(_INNER)), sha256(padded.translate(_OUTER))
+            signer = _Signer(inner, outer, scope.date, template, itemgetter(*names), text, plain, set())
+            self._signers[before] = signer
+        if len(signer.shapes) < _MAX_SHAPES:
+            signer.shapes.add(tuple(headers))
 
     def identify(self, request: Request, now_s: float) -> Identity:
         """Raises `S3Error` for everything but a right signature or none at all."""
         authorization = request.headers.get(b"authorization")
-        query = request.query
-        in_query = b"X-Amz-" in query or b"Signature=" in query or b"%" in query
+        pairs = _credential_pairs(request.query) if request.query else None
         if authorization is not None:
-            if in_query and _has_credentials(split_query(query)):
+            if pairs is not None:
                 raise refused("InvalidArgument", "Only one auth mechanism allowed: the header or the query, not both.")
             return self._by_header(request, authorization, now_s)
-        if in_query:
-            pairs = split_query(query)
-            if _has_credentials(pairs):
-                return self._by_query(request, pairs, now_s)
-        return NOBODY
+        return NOBODY if pairs is None else self._by_query(request, pairs, now_s)
 
     def _by_header(self, request: Request, authorization: bytes, now_s: float) -> Identity:
-        match = _AUTHORIZATION.fullmatch(authorization)
-        if match is None:
+        before, _, claimed = authorization.rpartition(b"Signature=")
+        scope = _read_authorization(before)
+        if scope is None or len(claimed) != 64:
             raise _malformed_header(authorization)
-        key_id, date, region, service, terminator, signed, claimed = match.groups()
         headers = request.headers
         stamp = headers.get(b"x-amz-date") or _date_header(headers)
         signed_at = _stamp_s(stamp)
         if signed_at is None:
             raise refused("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
-        self._check_scope(_Scope(key_id, date, region, service, terminator), stamp, "AuthorizationHeaderMalformed")
-        if abs(now_s - signed_at) > WINDOW_S:
+        self._check_scope(scope, stamp, "AuthorizationHeaderMalformed")
+        if not -WINDOW_S <= now_s - signed_at <= WINDOW_S:
             raise refused(
                 "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.",
-                caller=_text(key_id),
+                caller=_text(scope.key_id),
             )  # fmt: skip
         content = headers.get(b"x-amz-content-sha256")
-        if content is None or not _CONTENT_SHA.fullmatch(content):
+        if content is None or not (content in _PLAIN_CONTENT or _CONTENT_SHA.fullmatch(content)):
             raise refused("InvalidRequest", "Missing or malformed header for this request: x-amz-content-sha256")
-        lines = _signed_lines(request, signed, "AuthorizationHeaderMalformed")
+        signed = scope.signed
+        lines = _signed_lines(request, scope, "AuthorizationHeaderMalformed")
         query = canonical_query(split_query(request.query)) if request.query else b""
-        canonical = b"\n".join((request.method, canonical_path(request.path), query, lines, signed, content))
-        self._compare(key_id, date, stamp, canonical, claimed)
-        return Identity(self._caller(key_id), content)
+        canonical = b"\n".join((request.method, _canonical_path(request.path), query, lines, signed, content))
+        identity = self._compare(scope, stamp, canonical, claimed, content)
+        if not request.query:
+            self._remember(before, scope, headers, identity)
+        return identity
 
     def _by_query(self, request: Request, pairs: list[Pair], now_s: float) -> Identity:
         given = _presigned_values(pairs)
@@ -121,7 +213,8 @@ class Authenticator:
         match = _CREDENTIAL.fullmatch(given[b"X-Amz-Credential"])
         if match is None:
             raise _bad_query("X-Amz-Credential is not <key>/<date>/<region>/s3/aws4_request")
-        scope = _Scope(*match.groups())
+        signed = given[b"X-Amz-SignedHeaders"]
+        scope = _scope(match, signed)
         stamp = given[b"X-Amz-Date"]
         signed_at = _stamp_s(stamp)
         if signed_at is None:
@@ -131,13 +224,11 @@ class Authenticator:
         claimed = given[b"X-Amz-Signature"]
         if not _SIGNATURE.fullmatch(claimed):
             raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
-        signed = given[b"X-Amz-SignedHeaders"]
-        lines = _signed_lines(request, signed, "AuthorizationQueryParametersError")
+        lines = _signed_lines(request, scope, "AuthorizationQueryParametersError")
         content = request.headers.get(b"x-amz-content-sha256", UNSIGNED_PAYLOAD)
         query = canonical_query([pair for pair in pairs if pair[0] != b"X-Amz-Signature"])
-        canonical = b"\n".join((request.method, canonical_path(request.path), query, lines, signed, content))
-        self._compare(scope.key_id, scope.date, stamp, canonical, claimed)
-        return Identity(self._caller(scope.key_id), content)
+        canonical = b"\n".join((request.method, _canonical_path(request.path), query, lines, signed, content))
+        return self._compare(scope, stamp, canonical, claimed, content)
 
     def _check_scope(self, scope: _Scope, stamp: bytes, code: str) -> None:
         if scope.date != stamp[:8]:
@@ -150,23 +241,48 @@ class Authenticator:
                 code, f"The region {_text(scope.region)!r} is wrong; expecting {expected!r}", detail=(("Region", expected),)
             )
 
-    def _compare(self, key_id: bytes, date: bytes, stamp: bytes, canonical: bytes, claimed: bytes) -> None:
-        key = self._keys.day_key(key_id, date, self._region)
+    def _compare(self, scope: _Scope, stamp: bytes, canonical: bytes, claimed: bytes, content: bytes) -> Identity:
+        key = self._keys.day_key(scope.key_id, scope.date, scope.region)
         if key is None:
             raise refused(
-                "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", caller=_text(key_id)
-            )
-        scope = b"%b/%b/s3/aws4_request" % (date, self._region)
-        if not hmac.compare_digest(signature(key, string_to_sign(stamp, scope, canonical)), claimed):
-            raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(key_id))
+                "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
+                caller=_text(scope.key_id),
+            )  # fmt: skip
+        text = b"AWS4-HMAC-SHA256\n%b\n%b/%b/s3/aws4_request\n%b" % (
+            stamp, scope.date, scope.region, sha256(canonical).hexdigest().encode(),
+        )  # fmt: skip
+        if not compare_digest(hmac_digest(key, text, "sha256").hex().encode(), claimed):
+            raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
+        return _identity(scope.key_id, content)
 
-    def _caller(self, key_id: bytes) -> Caller:
-        found = self._callers.get(key_id)
-        if found is None:
-            if len(self._callers) >= 4096:
-                self._callers.clear()
-            found = self._callers[key_id] = Caller(key_id.decode())
-        return found
+
+@lru_cache(maxsize=4096)
+def _identity(key_id: bytes, content: bytes) -> Identity:
+    return Identity(Caller(key_id.decode()), content)
+
+
+@lru_cache(maxsize=1024)
+def _read_authorization(before: bytes) -> _Scope | None:
+    """The part of an `Authorization` that stays the same between a client's requests; None when malformed."""
+    match = _AUTHORIZATION.fullmatch(before)
+    return None if match is None else _scope(match, match[6])
+
+
+def _scope(match: re.Match[bytes], signed: bytes) -> _Scope:
+    names, members = _signed_names(signed)
+    return _Scope(match[1], match[2], match[3], match[4], match[5], signed, names, members)
+
+
+_canonical_path = lru_cache(maxsize=2048)(canonical_path)
+
+
+def _credential_pairs(query: bytes) -> list[Pair] | None:
+    """The query when it tries to authenticate, in whatever spelling: half a credential is a refusal, never nobody."""
+    lowered = query.lower()
+    if b"amz" not in lowered and b"signature" not in lowered and b"awsaccess" not in lowered and b"%" not in lowered:
+        return None
+    pairs = split_query(query)
+    return None if {name.lower() for name, _ in pairs}.isdisjoint(_CREDENTIAL_NAMES) else pairs
 
 
 _MISMATCH = (
@@ -189,12 +305,6 @@ def _malformed_header(authorization: bytes) -> S3Error:
         "AuthorizationHeaderMalformed",
         "The authorization header is not AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=… as it should be.",
     )
-
-
-def _has_credentials(pairs: list[Pair]) -> bool:
-    """Whether a query tries to authenticate, in whatever spelling: half a credential is a refusal, never nobody."""
-    lowered = {name.lower() for name, _ in pairs}
-    return not lowered.isdisjoint(_CREDENTIAL_NAMES)
 
 
 _CREDENTIAL_NAMES = frozenset(
@@ -231,16 +341,16 @@ def _check_expiry(expires: bytes, signed_at: int, now_s: float, caller: str) -> 
         raise refused("AccessDenied", "Request has expired", caller=caller)
 
 
-def _signed_lines(request: Request, signed: bytes, code: str) -> bytes:
+def _signed_lines(request: Request, scope: _Scope, code: str) -> bytes:
     """The canonical header lines. Raises unless the list is well-formed and covers what must be signed."""
-    names, members = _signed_names(signed)
+    names, members = scope.names, scope.members
     if not names:
         raise refused(code, "SignedHeaders must be lower case, sorted, without repeats, and not empty")
     if b"host" not in members:
         raise refused("AccessDenied", "The host header must be signed")
     headers = request.headers
     for name in headers:
-        if name.startswith(b"x-amz-") and name not in members:
+        if name not in members and name.startswith(b"x-amz-"):
             raise refused("AccessDenied", f"There were headers present in the request which were not signed: {_text(name)}")
     if b"x-amz-security-token" in headers:
         raise refused("InvalidToken", "The provided token is malformed or otherwise invalid.")
@@ -253,7 +363,6 @@ def _signed_lines(request: Request, signed: bytes, code: str) -> bytes:
     return lines
 
 
-@lru_cache(maxsize=512)
 def _signed_names(signed: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
     """The names, or none when the list is malformed."""
     if not _HEADER_NAMES.fullmatch(signed):

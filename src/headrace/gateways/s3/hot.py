@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from headrace.gateways.http.messages import Request, Response
 from headrace.gateways.s3.auth import Authenticator
-from headrace.gateways.s3.describe import Descriptions, content_range, served_fields
+from headrace.gateways.s3.describe import Descriptions, served_fields
 from headrace.gateways.s3.routes import UNSUPPORTED_HEADERS
 from headrace.gateways.s3.target import read_target
 from headrace.model.errors import HeadraceError
 from headrace.model.objects import ByteRange
-from headrace.model.reading import Reading
 from headrace.model.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from headrace.namespace.namespace import Namespace
+from headrace.namespace.table import Target
 from headrace.policy.rules import Action, Caller, Policy
 
 _MAX_KEPT = 8192
@@ -29,32 +31,38 @@ _NO_BODY = (EMPTY_SHA256, UNSIGNED_PAYLOAD)
 _FAR = 2**63 - 1
 
 
-class HotRead:
-    """What was answered, for counting."""
+class HotRead(msgspec.Struct, frozen=True, gc=False):
+    """What was asked for, for counting."""
 
-    __slots__ = ("path", "reading")
+    path: str
+    mount: str
 
-    def __init__(self, path: str, reading: Reading) -> None:
-        self.path = path
-        self.reading = reading
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a raw path leads under one mount table."""
+
+    path: str
+    target: Target
+    note: HotRead
 
 
 class HotPath:
     """Answers whole objects and plain ranges from what the namespace can give without waiting."""
 
-    __slots__ = ("_authenticator", "_decided", "_decided_for", "_descriptions", "_domain", "_namespace", "_paths")
+    __slots__ = ("_authenticator", "_decided", "_decided_for", "_descriptions", "_domain", "_namespace", "_places", "_table")
 
     def __init__(self, namespace: Namespace, authenticator: Authenticator, domain: str) -> None:
         self._namespace = namespace
         self._authenticator = authenticator
         self._domain = domain
         self._descriptions = Descriptions()
-        self._paths: dict[tuple[bytes, bytes], str] = {}
+        self._places: dict[tuple[bytes, bytes] | bytes, _Place] = {}
+        self._table = namespace.table
         self._decided: dict[tuple[Caller, str], bool] = {}
         self._decided_for: Policy | None = None
 
-    def answer(self, request: Request, policy: Policy, now_s: float) -> tuple[Response, HotRead] | None:
-        """The answer, without request ids; None when the other path must see the request."""
+    def answer(self, request: Request, policy: Policy, now_s: float, ids: bytes) -> Response | None:
+        """The answer, with `ids` in front of its fields; None when the other path must see the request."""
         headers = request.headers
         if request.method != b"GET" or request.query or not _SPECIAL.isdisjoint(headers):
             return None
@@ -65,43 +73,55 @@ class HotPath:
             if byte_range is None:
                 return None
         try:
-            identity = self._authenticator.identify(request, now_s)
+            identity = self._authenticator.recognise(request, now_s) or self._authenticator.identify(request, now_s)
             if identity.content_sha256 not in _NO_BODY:
                 return None
-            path = self._path(request)
-            if not path or not self._allowed(policy, identity.caller, path):
+            if self._namespace.table is not self._table:
+                self._table = self._namespace.table
+                self._places.clear()
+            place = self._places.get((headers[b"host"], request.path) if self._domain else request.path)
+            if place is None:
+                place = self._find_place(request)
+                if place is None:
+                    return None
+            path = place.path
+            if (policy.rules or not identity.caller.key_id) and not self._allowed(policy, identity.caller, place):
                 return None
-            reading = self._namespace.peek(path, byte_range)
+            reading = place.target.mount.store.peek(place.target.key, byte_range)
         except HeadraceError:
             return None
         if reading is None or reading.ready is None:
             return None
         info = reading.info
-        fields = self._descriptions.of(path, info) + served_fields(reading)
+        request.note = place.note
+        described = self._descriptions.of(path, info)
         if byte_range is None:
-            return Response(200, fields, reading), HotRead(path, reading)
-        return Response(206, fields + content_range(reading.range, info.size), reading), HotRead(path, reading)
+            return Response(200, b"%b%b%b" % (ids, described, served_fields(reading)), reading)
+        cut = reading.range
+        fields = b"%b%b%bcontent-range: bytes %d-%d/%d\r\n" % (
+            ids, described, served_fields(reading), cut.start, cut.end - 1, info.size,
+        )  # fmt: skip
+        return Response(206, fields, reading)
 
-    def _path(self, request: Request) -> str:
-        """The namespace's path of an object; empty when the request names none."""
-        host = request.headers[b"host"] if self._domain else b""
-        known = self._paths.get((host, request.path))
-        if known is not None:
-            return known
-        target = read_target(request, self._domain)
-        path = target.path if target.key else ""
-        if len(self._paths) >= _MAX_KEPT:
-            self._paths.clear()
-        self._paths[host, request.path] = path
-        return path
+    def _find_place(self, request: Request) -> _Place | None:
+        """The namespace's path of an object, and what is mounted there; None when the request names no object."""
+        named = read_target(request, self._domain)
+        if not named.key:
+            return None
+        target = self._table.resolve(named.path)
+        if not target.key:
+            return None
+        place = _Place(named.path, target, HotRead(named.path, target.mount.name))
+        if len(self._places) >= _MAX_KEPT:
+            self._places.clear()
+        self._places[(request.headers[b"host"], request.path) if self._domain else request.path] = place
+        return place
 
-    def _allowed(self, policy: Policy, caller: Caller, path: str) -> bool:
+    def _allowed(self, policy: Policy, caller: Caller, place: _Place) -> bool:
+        path = place.path
         if caller.anonymous:
-            mount = self._namespace.mount_of(path)
-            anonymous = mount is not None and mount.spec.anonymous
+            anonymous = place.target.mount.spec.anonymous
             return policy.decide(caller, Action.READ, path, anonymous_mount=anonymous).allowed
-        if not policy.rules:
-            return True
         if policy is not self._decided_for or len(self._decided) >= _MAX_KEPT:
             self._decided = {}
             self._decided_for = policy

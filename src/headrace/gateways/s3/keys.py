@@ -12,11 +12,13 @@ _MAX_DAY_KEYS = 4096
 class KeyRing:
     """Key ids and their secrets; `replace` takes effect with the next request."""
 
-    __slots__ = ("_day_keys", "_secrets")
+    __slots__ = ("_day_keys", "_secrets", "generation")
 
     def __init__(self, secrets: Mapping[str, str] | None = None) -> None:
         self._secrets: dict[bytes, str] = {}
         self._day_keys: dict[tuple[bytes, bytes, bytes], bytes] = {}
+        self.generation = 0
+        """Grows with every change: what was learnt of an older one is void."""
         self.replace(secrets or {})
 
     def __repr__(self) -> str:
@@ -29,6 +31,7 @@ class KeyRing:
         """From now on exactly these keys are known. Requests already admitted go on."""
         self._secrets = {key_id.encode(): secret for key_id, secret in secrets.items()}
         self._day_keys = {}
+        self.generation += 1
 
     def day_key(self, key_id: bytes, date: bytes, region: bytes) -> bytes | None:
         """The signing key of `key_id` for a day and region, or None for an unknown key.

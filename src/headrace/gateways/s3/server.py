@@ -86,12 +86,12 @@ class S3Gateway:
 
     def quick(self, request: Request) -> Response | None:
         """`Handler.quick`."""
-        found = self._hot.answer(request, self.policy, self.clock.time())
-        if found is None:
-            return None
-        response, request.note = found
-        self.tally.started += 1
-        return Response(response.status, self._ids(self._next_id()) + response.fields, response.body)
+        self._served += 1
+        ids = b"x-amz-request-id: %b%08X\r\n%b" % (self._id_prefix, self._served & 0xFFFFFFFF, self._id_fields)
+        response = self._hot.answer(request, self.policy, self.clock.time(), ids)
+        if response is not None:
+            self.tally.started += 1
+        return response
 
     async def handle(self, request: Request) -> Response:
         """`Handler.handle`."""
@@ -127,26 +127,32 @@ class S3Gateway:
         if not complete:
             tally.cut_short += 1
         body = response.body
-        if isinstance(note, HotRead):
-            tally.request("GetObject", response.status)
-            self._count_read(request, note.path, note.reading, sent, response.status)
+        if type(note) is HotRead and isinstance(body, Reading):
+            tally.ended += 1
+            if response.status == 206:
+                tally.hot_ranges += 1
+            else:
+                tally.hot_objects += 1
+            self._count_read(request, note, body, sent, response.status)
         elif isinstance(note, _Noted):
             tally.request(note.operation, response.status)
             if isinstance(body, Reading):
-                self._count_read(request, note.path, body, sent, response.status)
+                mount = self._namespace.mount_of(note.path)
+                place = HotRead(note.path, mount.name if mount is not None else "")
+                self._count_read(request, place, body, sent, response.status)
             else:
                 tally.bytes_sent += sent
 
-    def _count_read(self, request: Request, path: str, reading: Reading, sent: int, status: int) -> None:
+    def failed(self, request: Request, error: Exception) -> None:
+        """`Handler.failed`. Errors of the tree are counted where they arose; others are faults of ours."""
+        if not isinstance(error, HeadraceError | ConnectionError):
+            path = request.path.decode("latin-1")
+            self._emit(BackgroundError("s3 gateway", f"sending {path}: {type(error).__name__}: {error}"))
+
+    def _count_read(self, request: Request, place: HotRead, reading: Reading, sent: int, status: int) -> None:
         seconds = self.clock.monotonic() - request.started_s
-        self.tally.read(path, reading, sent, seconds)
-        mount = self._namespace.mount_of(path)
-        self._emit(
-            ReadServed(
-                mount=mount.name if mount is not None else "", path=path, bytes=sent, seconds=seconds,
-                served=reading.served.value, status=status,
-            )
-        )  # fmt: skip
+        self.tally.read(place.path, reading, sent, seconds)
+        self._emit(ReadServed(place.mount, place.path, sent, seconds, reading.served, status))
 
     async def _serve(self, request: Request, noted: _Noted) -> Response:
         try:

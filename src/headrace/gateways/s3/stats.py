@@ -10,6 +10,8 @@ import msgspec
 from headrace.gateways.http.server import ConnectionStats
 from headrace.model.reading import Reading, Served
 
+_HIT = Served.HIT
+
 
 class SlowRead(msgspec.Struct, frozen=True, order=True):
     """One of the slowest reads since the start."""
@@ -53,6 +55,9 @@ class Tally:
         self.ended = 0
         self.refused = 0
         self.cut_short = 0
+        self.hot_objects = 0
+        self.hot_ranges = 0
+        """GetObject requests answered at once: whole objects, and ranges."""
         self._requests: Counter[tuple[str, int]] = Counter()
         self._slowest: list[SlowRead] = []
         self._slowest_kept = slowest
@@ -64,12 +69,12 @@ class Tally:
 
     def read(self, path: str, reading: Reading, sent: int, seconds: float) -> None:
         self.bytes_sent += sent
-        if reading.served is Served.HIT:
+        if reading.served is _HIT:
             self.hits += 1
         else:
             self.misses += 1
         if seconds > self._floor_s:
-            self._note_slow(SlowRead(seconds, path, sent, reading.served.value))
+            self._note_slow(SlowRead(seconds, path, sent, str(reading.served)))
 
     def _note_slow(self, read: SlowRead) -> None:
         if self._slowest_kept <= 0:
@@ -82,7 +87,8 @@ class Tally:
             self._floor_s = self._slowest[0].seconds
 
     def frozen(self, connections: ConnectionStats) -> GatewayStats:
-        counts = tuple(RequestCount(name, f"{kind}xx", count) for (name, kind), count in sorted(self._requests.items()))
+        requests = self._requests + Counter({("GetObject", 2): self.hot_objects + self.hot_ranges})
+        counts = tuple(RequestCount(name, f"{kind}xx", count) for (name, kind), count in sorted(requests.items()))
         return GatewayStats(
             requests=counts,
             bytes_sent=self.bytes_sent,
