@@ -50,7 +50,7 @@ def botocore_signed(signer: type[S3SigV4Auth], request: AWSRequest, token: str, 
     return request
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(key=ODD_TEXT, query=QUERIES, token=st.sampled_from(["", "tok+en/=="]))
 def test_signed_headers_equal_botocores(key: str, query: list[tuple[str, str]], token: str) -> None:
     pairs = tuple((name.encode(), value.encode()) for name, value in query)
@@ -62,7 +62,7 @@ def test_signed_headers_equal_botocores(key: str, query: list[tuple[str, str]], 
     assert ours["authorization"].replace(",", ", ") == theirs.headers["Authorization"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(key=ODD_TEXT, query=QUERIES, expires_s=st.integers(1, 604800), token=st.sampled_from(["", "tok+en/=="]))
 def test_presigned_queries_equal_botocores(key: str, query: list[tuple[str, str]], expires_s: int, token: str) -> None:
     # botocore merges repeated names when it presigns, so names are made distinct.

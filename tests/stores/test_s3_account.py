@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.s3_stores import s3_requests
 from support.scripted import http_answer, scripted
@@ -50,6 +50,7 @@ async def walked(store: Store, limit: int, prefix: str, delimiter: str) -> list[
     return found
 
 
+@settings(deadline=None)
 @given(BUCKETS, st.integers(1, 4), st.text(st.sampled_from("ab-/"), max_size=3), st.sampled_from(["", "-", "a"]))
 async def test_flat_listings_equal_those_of_one_big_store(
     objects: dict[str, set[str]], limit: int, prefix: str, delimiter: str
@@ -67,6 +68,7 @@ async def test_flat_listings_equal_those_of_one_big_store(
     assert found == sorted(set(found), key=str.encode)
 
 
+@settings(deadline=None)
 @given(BUCKETS, st.integers(1, 3))
 async def test_buckets_are_common_prefixes_also_when_empty(objects: dict[str, set[str]], limit: int) -> None:
     found = await walked(ListedBuckets(objects), limit, "", "/")

@@ -116,6 +116,7 @@ class Http:
         self._settings = settings or HttpSettings()
         self._guard = guard or AddressGuard()
         self._session: aiohttp.ClientSession | None = None
+        self._checked_host: str | None = None
 
     async def request(
         self, method: str, url: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None, path: str = ""
@@ -128,7 +129,9 @@ class Http:
         """
         target = URL(url, encoded=True)
         try:
-            self._guard.check_host(target.host or "")
+            if target.host != self._checked_host:
+                self._guard.check_host(target.host or "")
+                self._checked_host = target.host
             response = await self._open_session().request(method, target, headers=list(headers), data=body, allow_redirects=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise translate(error, str(target.with_query(None)), path=path) from error

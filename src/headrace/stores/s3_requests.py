@@ -63,6 +63,7 @@ class S3Requests:
         self._origin, self._base = _place(settings)
         self._host = urlsplit(self._origin).netloc
         self._identity: tuple[object, SigningIdentity] | None = None
+        self._seen_seaweedfs = False
 
     async def send(
         self, method: str, key: str, *, query: Sequence[tuple[bytes, bytes]] = (), headers: Headers = ()
@@ -77,6 +78,8 @@ class S3Requests:
             response = await self._http.request(method, target, headers=signed, path=key or self.settings.bucket)
         except Redirected as error:
             raise self._redirected(error) from error
+        if not self._seen_seaweedfs:
+            self._seen_seaweedfs = is_seaweedfs(response.headers)
         if 200 <= response.status < 300:
             return response
         raise await self._refused(method, response)
@@ -114,7 +117,7 @@ class S3Requests:
         if response.status in (404, 410) and _is_foreign(found, body, response):
             message = f"{response.url} answered 404, but not as S3 does: is the endpoint right?"
             return Unavailable(message, path=response.path)
-        if response.status == 400 and is_seaweedfs(response.headers):
+        if response.status == 400 and self._seen_seaweedfs:
             check_kept(response.path, 0)
         return self._error(response, found)
 
