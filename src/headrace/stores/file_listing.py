@@ -13,21 +13,22 @@ import os
 import stat
 import threading
 import time
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo, Version
 from headrace.stores.beneath import open_beneath, stat_beneath
+from headrace.stores.file_names import SmallestNames, SortedNames
 from headrace.stores.keys import MAX_KEY_BYTES, rolled_up
 
-WINDOW_NAMES = 350_000
+WINDOW_NAMES = 2_000_000
+WINDOW_BYTES = 30 << 20
 _WINDOWS_KEPT = 64
 _CONTINUED_S = 5.0
 _TICK_NS = 50_000_000  # file systems may stamp all changes within some milliseconds alike
+_SURELY_SHORT = MAX_KEY_BYTES // 4
 _NOT_LISTED = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.ELOOP))
-_BEHIND_ALL_NAMES = "\U0010ffff" * 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 
 
@@ -49,7 +50,7 @@ class _Window:
 
     __slots__ = ("changed_ns", "complete", "continued_at", "low", "made_s", "names")
 
-    def __init__(self, names: list[str], low: str, *, complete: bool, changed_ns: int, made_s: float) -> None:
+    def __init__(self, names: SortedNames, low: str, *, complete: bool, changed_ns: int, made_s: float) -> None:
         self.names = names
         self.low = low
         self.complete = complete
@@ -58,7 +59,7 @@ class _Window:
         self.continued_at = ""
 
     def covers(self, low: str) -> bool:
-        return self.low <= low and (self.complete or bool(self.names and low <= self.names[-1]))
+        return self.low <= low and (self.complete or low <= self.names.last)
 
 
 class Windows:
@@ -85,9 +86,9 @@ class Windows:
         with self._lock:
             self._kept[place] = window
             self._kept.move_to_end(place)
-            names = sum(len(other.names) for other in self._kept.values())
+            names = sum(other.names.count for other in self._kept.values())
             while len(self._kept) > 1 and (len(self._kept) > _WINDOWS_KEPT or names > self.limit_names):
-                names -= len(self._kept.popitem(last=False)[1].names)
+                names -= self._kept.popitem(last=False)[1].names.count
 
     def make_room(self, place: tuple[str, str]) -> None:
         """Let go of what a new scan of this place replaces, before it takes memory of its own."""
@@ -164,12 +165,16 @@ class _Walk:
     def _file(self, descriptor: int, name: str, path: str) -> Entry | None:
         try:
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISLNK(found.st_mode):
+            kind = stat.S_IFMT(found.st_mode)
+            if kind == stat.S_IFLNK:
                 found = stat_beneath(self._root_fd, path)
+                kind = stat.S_IFMT(found.st_mode)
         except OSError:  # it went away, or it is a link that leads nowhere or outside: not an object
             return None
-        if not stat.S_ISREG(found.st_mode) or len(path.encode()) > MAX_KEY_BYTES:
+        if kind != stat.S_IFREG or (len(path) > _SURELY_SHORT and len(path.encode()) > MAX_KEY_BYTES):
             return None
+        if not self._delimiter:
+            return file_info(path, found)
         common = rolled_up(path, self._prefix, self._delimiter)
         if common is None:
             return file_info(path, found)
@@ -217,13 +222,11 @@ class _Walk:
                 self._windows.make_room(place)
                 window = _scan(self._root_fd, descriptor, place, low, changed_ns, self._windows.limit_names)
                 self._windows.keep(place, window)
-            names = window.names
-            for index in range(bisect_left(names, low), len(names)):
-                yield names[index]
-            if window.complete or not names:
+            yield from window.names.iterate_from(low)
+            if window.complete:
                 return
-            low = names[-1] + "\0"
-            del window, names  # before the next scan takes its memory
+            low = window.names.last + "\0"
+            del window  # before the next scan takes its memory
 
 
 def _open_directory(root_fd: int, directory: str) -> int | None:
@@ -242,30 +245,21 @@ def _settled(changed_ns: int) -> int:
 
 
 def _scan(root_fd: int, descriptor: int, place: tuple[str, str], low: str, changed_ns: int, limit: int) -> _Window:
-    """The smallest `limit` names from `low` on. Holds at most an eighth more while it scans."""
+    """The smallest names from `low` on, as many as a window holds."""
     directory, wanted = place
     made_s = time.monotonic()
-    names: list[str] = []
-    high = _BEHIND_ALL_NAMES
-    held = limit + limit // 8
+    names = SmallestNames(limit, WINDOW_BYTES)
     with os.scandir(descriptor) as entries:
         for entry in entries:
             name = entry.name
-            if name > high or (name < low and not low.startswith(name)):  # most names of a large directory
+            if (names.high is not None and name > names.high) or (name < low and not low.startswith(name)):
                 continue
             plain = name.isascii() and entry.is_file(follow_symlinks=False)
             listed = name if plain else _listed_name(root_fd, directory, entry)
-            if listed is None or listed < low or not listed.startswith(wanted):
-                continue
-            names.append(listed)
-            if len(names) > held:
-                names.sort()
-                del names[limit:]
-                high = names[-1]
-    names.sort()
-    complete = high is _BEHIND_ALL_NAMES and len(names) <= limit
-    del names[limit:]
-    return _Window(names, low, complete=complete, changed_ns=changed_ns, made_s=made_s)
+            if listed is not None and listed >= low and listed.startswith(wanted):
+                names.add(listed)
+    found = names.take()
+    return _Window(found, low, complete=names.high is None, changed_ns=changed_ns, made_s=made_s)
 
 
 def _listed_name(root_fd: int, directory: str, entry: os.DirEntry[str]) -> str | None:
