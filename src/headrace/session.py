@@ -162,7 +162,8 @@ class _Opened:
         self.namespace = namespace
 
     async def aclose(self) -> None:
-        await asyncio.gather(*(mount.store.close() for mount in self.namespace.table.mounts), return_exceptions=True)
+        if isinstance(self.namespace, wiring.OwnNamespace):
+            await self.namespace.close()
 
 
 def _no_events(_: object) -> None:
@@ -181,11 +182,7 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
     if mode == "embedded":
         if endpoint and options.endpoint:
             raise SettingsError("an embedded client has no endpoint: leave it out, or use mode='remote'")
-        namespace = await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
-        if not namespace.table.mounts:
-            where = settings.source or "no headrace.toml found"
-            raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the file in $HEADRACE_CONFIG")
-        return namespace
+        return await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
     key = find_key(options, settings.home, environ)
     if key is None:
         raise SettingsError(

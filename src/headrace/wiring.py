@@ -15,7 +15,7 @@ from headrace.cache.pages import PageCache
 from headrace.cache.settings import CacheSettings
 from headrace.cache.store import CachedStore, CacheOptions
 from headrace.model.clock import Clock, SystemClock
-from headrace.model.errors import HeadraceError, NotFound
+from headrace.model.errors import HeadraceError, NotFound, SettingsError
 from headrace.model.mounts import Freshness, MountSpec, Residency
 from headrace.model.objects import ByteRange, Emit, ObjectInfo
 from headrace.model.sigv4 import SigningIdentity
@@ -169,14 +169,36 @@ def open_pages(cache: CacheSettings, home: Path, *, clock: Clock, emit: Emit, me
     return PageCache.open(cache, home, clock=clock, emit=emit, memory_tier=tier)
 
 
-async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Namespace:
-    """The namespace inside this process, sharing the node's page directory: settings' mounts and the ledger's."""
+class OwnNamespace(Namespace):
+    """A namespace with all that was opened for it. After `close` nothing of it can be read."""
+
+    def __init__(self, table: MountTable, pages: PageCache | None = None) -> None:
+        super().__init__(table)
+        self._pages = pages
+
+    async def close(self) -> None:
+        await asyncio.gather(*(mount.store.close() for mount in self.table.mounts), return_exceptions=True)
+        if self._pages is not None:
+            await self._pages.close()
+
+
+async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> OwnNamespace:
+    """The namespace inside this process, sharing the node's page directory: settings' mounts and the ledger's.
+
+    Raises `SettingsError` when nothing is mounted, and what is wrong with a mount that cannot be built.
+    """
+    specs = _known_mounts(settings)
+    if not specs:
+        where = settings.source or "no headrace.toml was found, so"
+        raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     live = LiveMounts(Parts(clock, emit, os.environ, pages))
-    live.apply(_known_mounts(settings))
+    live.apply(specs)
+    namespace = OwnNamespace(live.namespace.table, pages)
     for error in live.failed.values():
+        await namespace.close()
         raise error
-    return live.namespace
+    return namespace
 
 
 def _known_mounts(settings: Settings) -> tuple[MountSpec, ...]:
@@ -194,7 +216,7 @@ def _known_mounts(settings: Settings) -> tuple[MountSpec, ...]:
 
 async def open_remote(
     endpoint: str, key_id: str, secret: str, *, region: str, clock: Clock, handoff_socket: str | None
-) -> Namespace:
+) -> OwnNamespace:
     """The namespace of a node that runs, seen through its data port; open files come over the socket where there is one."""
     environ = {"REMOTE_ACCESS_KEY_ID": key_id, "REMOTE_SECRET_ACCESS_KEY": secret}
     spec = MountSpec(path="/", store="s3://", endpoint=endpoint, region=region, credentials="env:REMOTE", freshness="verify")
@@ -202,7 +224,7 @@ async def open_remote(
     if handoff_socket is not None:
         identity = SigningIdentity(key_id, secret, region)
         store = HandoffStore(store, HandoffChannel(handoff_socket, identity, urlsplit(endpoint).netloc, clock), clock)
-    return Namespace(MountTable([Mount("/", spec, store)]))
+    return OwnNamespace(MountTable([Mount("/", spec, store)]))
 
 
 def _ignore(_event: object) -> None:
