@@ -113,27 +113,36 @@ class JobRunner:
         self._live[record.id] = record
         task = asyncio.create_task(self._run(record), name=f"job {record.id}")
         self._tasks[record.id] = task
-        task.add_done_callback(lambda _: self._forget(record.id))
+        # A task that is cancelled before its first step runs nothing of `_run`.
+        task.add_done_callback(lambda ended: self._forget(record.id, ended))
 
-    def _forget(self, job_id: str) -> None:
-        self._tasks.pop(job_id, None)
-        self._live.pop(job_id, None)
+    def _forget(self, job_id: str, task: asyncio.Task[None] | None) -> None:
+        if self._tasks.get(job_id) is task:
+            self._tasks.pop(job_id, None)
+            self._live.pop(job_id, None)
 
     async def _run(self, record: JobRecord) -> None:
-        async with self._slots:
-            plan = LoadPlan(record.progress)
-            try:
-                await _LoadRun(self, record.id, plan, self._node, self._clock, self._pause).run()
-            except asyncio.CancelledError:
-                await self.save(record.id, JobState.RUNNING, plan.progress())
-                raise
-            except HeadraceError as error:
-                await self.save(record.id, JobState.FAILED, plan.progress(), _hint(str(error), record.id))
-            except Exception as error:  # noqa: BLE001 - a job that fails in an unforeseen way must not stay "running" for ever
-                _log.exception("job %s (load %s) failed in a way that nobody foresaw", record.id, record.target)
-                await self.save(record.id, JobState.FAILED, plan.progress(), _hint(f"{type(error).__name__}: {error}", record.id))
-            else:
-                await self._end(record.id, plan)
+        try:
+            async with self._slots:
+                await self._carry_out(record)
+        finally:
+            # At once, and not when the callback comes: whoever sees the job as over may go on with it.
+            self._forget(record.id, asyncio.current_task())
+
+    async def _carry_out(self, record: JobRecord) -> None:
+        plan = LoadPlan(record.progress)
+        try:
+            await _LoadRun(self, record, plan, self._node, self._clock, self._pause).run()
+        except asyncio.CancelledError:
+            await self.save(record.id, JobState.RUNNING, plan.progress())
+            raise
+        except HeadraceError as error:
+            await self.save(record.id, JobState.FAILED, plan.progress(), _hint(str(error), record.id))
+        except Exception as error:  # noqa: BLE001 - a job that fails in an unforeseen way must not stay "running" for ever
+            _log.exception("job %s (load %s) failed in a way that nobody foresaw", record.id, record.target)
+            await self.save(record.id, JobState.FAILED, plan.progress(), _hint(f"{type(error).__name__}: {error}", record.id))
+        else:
+            await self._end(record.id, plan)
 
     async def _end(self, job_id: str, plan: LoadPlan) -> None:
         progress = plan.progress()
@@ -147,7 +156,7 @@ class JobRunner:
     async def save(self, job_id: str, state: JobState, progress: JobProgress, error: str = "") -> None:
         """Write how far a job is; a ledger that cannot be written now is no reason to stop."""
         live = self._live.get(job_id)
-        if live is not None:
+        if live is not None and not state.over:
             now = self._clock.time()
             self._live[job_id] = msgspec.structs.replace(live, state=state, progress=progress, error=error, updated_s=now)
         try:
@@ -155,21 +164,18 @@ class JobRunner:
         except HeadraceError as failure:
             _log.warning("job %s: its progress was not saved: %s", job_id, failure)
 
-    def target(self, job_id: str) -> str:
-        return self._live[job_id].target
-
 
 class _LoadRun:
     """One load: lists ahead, loads in parallel, saves now and then."""
 
-    def __init__(self, runner: JobRunner, job_id: str, plan: LoadPlan, node: NodeView, clock: Clock, pause: Pause) -> None:
+    def __init__(self, runner: JobRunner, record: JobRecord, plan: LoadPlan, node: NodeView, clock: Clock, pause: Pause) -> None:
         self._runner = runner
-        self._job_id = job_id
+        self._job_id = record.id
         self._plan = plan
         self._node = node
         self._clock = clock
         self._pause = pause
-        self._path = runner.target(job_id)
+        self._path = record.target
 
     async def run(self) -> None:
         await self._save()
