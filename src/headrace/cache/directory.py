@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _THREADS = 4
 _FAULTS_MAX = 3
+_HUNG_S = 1.0
 _PROBE_EVERY_S = 5.0
 _DROPPED = "dropped-"
 _PROBE = "probe"
@@ -134,8 +135,14 @@ class PageDirectory:
         done, _ = await asyncio.wait((future,), timeout=budget_s)
         if not done:
             future.add_done_callback(_forget)
+            asyncio.get_running_loop().call_later(_HUNG_S, self._suspect, future)
             raise TimeoutError(f"no answer within {budget_s * 1000:.0f} ms")
         return future.result()
+
+    def _suspect(self, future: asyncio.Future[T]) -> None:
+        # A busy machine is late too; a device that is still silent now is not well.
+        if not future.done():
+            self.fault("read", TimeoutError(f"no answer for {_HUNG_S:.0f} s"))
 
     def start(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """`call` begun in one of the directory's threads."""

@@ -23,6 +23,7 @@ from headrace.model.reading import Reading
 _MAPPED_FROM_BYTES = 256 * 1024
 _WRITE_BYTES = 1 << 20
 _CLAIM_BUDGET_S = 0.1
+_CLAIM_LATE_S = 5.0
 _POLL_MIN_S = 0.0005
 _POLL_MAX_S = 0.02
 _LOCK_CHECK_S = 0.05
@@ -129,6 +130,8 @@ class Filler:
         self._parts: list[Part] = []
         self._writer: asyncio.Task[None] | None = None
         self._rest: asyncio.Task[Reading] | None = None
+        self._sound = fill.start
+        """Bytes before this offset came in bodies that ended where they should: they may be published."""
         self.kept = True
         """Whether every page so far went to a segment file."""
 
@@ -152,7 +155,7 @@ class Filler:
             if directory is None or not directory.usable():
                 break
             try:
-                how, parts = await _claim(directory, names[done:], fill.target.size)
+                how, parts = await self._claim(directory, names[done:])
             except (OSError, TimeoutError) as error:
                 directory.fault("fill", error)
                 break
@@ -169,6 +172,24 @@ class Filler:
         if fill.filled < fill.end:
             self.kept = False
             await self._fetch(fill.end)
+
+    async def _claim(self, directory: PageDirectory, names: tuple[SegmentName, ...]) -> tuple[Claim, list[Part]]:
+        """`claim_run` in a thread. Readers do not wait for a slow device: the bytes come to memory meanwhile.
+
+        Raises `OSError`, `TimeoutError`. A claim that nobody waits for any more is given back.
+        """
+        future = directory.start(partial(claim_run, directory, names, self._fill.target.size))
+        try:
+            done, _ = await asyncio.wait((future,), timeout=_CLAIM_BUDGET_S)
+            if not done:
+                await self._fetch(self._fill.end)
+                done, _ = await asyncio.wait((future,), timeout=_CLAIM_LATE_S)
+            if not done:
+                raise TimeoutError(f"no answer within {_CLAIM_LATE_S:.0f} s")
+        except BaseException:
+            future.add_done_callback(_give_back)
+            raise
+        return future.result()
 
     async def _lead(self, parts: list[Part]) -> None:
         writer = self._writer = asyncio.ensure_future(self._write(parts))
@@ -209,6 +230,8 @@ class Filler:
                     break
             if fill.filled != end:
                 raise CorruptData(f"{fill.target.key!r} ended at byte {fill.filled}, before {end}", path=fill.target.key)
+            self._sound = end
+            fill.wake()
         finally:
             await reading.aclose()
 
@@ -225,6 +248,8 @@ class Filler:
                         await fill.changed()
                         continue
                     await directory.run(partial(part.write, fill.view(first + part.written, upto)))
+                while self._sound < last:
+                    await fill.changed()
                 await self._publish(part, fill.view(first, last))
         except (OSError, TimeoutError) as error:
             self.kept = False
@@ -252,6 +277,7 @@ class Filler:
                     wait, moved_at = _POLL_MIN_S, clock()
                     continue
                 if fill.filled >= last:
+                    self._sound = max(self._sound, last)
                     return True
                 if not named:
                     return False
@@ -283,20 +309,6 @@ class Filler:
         left = [part for part in self._parts if part.fd >= 0]
         if left:
             left[0].directory.submit(partial(_abandon, left))
-
-
-async def _claim(directory: PageDirectory, names: tuple[SegmentName, ...], size: int) -> tuple[Claim, list[Part]]:
-    """`claim_run` within its budget; a claim that nobody waits for any more is given back."""
-    future = directory.start(partial(claim_run, directory, names, size))
-    try:
-        done, _ = await asyncio.wait((future,), timeout=_CLAIM_BUDGET_S)
-    except asyncio.CancelledError:
-        future.add_done_callback(_give_back)
-        raise
-    if not done:
-        future.add_done_callback(_give_back)
-        raise TimeoutError(f"no answer within {_CLAIM_BUDGET_S * 1000:.0f} ms")
-    return future.result()
 
 
 def _abandon(parts: list[Part]) -> None:

@@ -25,6 +25,9 @@ class PageTier(Protocol):
     def drop(self, object_id: bytes) -> int:
         """How many pages were dropped."""
 
+    def drop_mount(self, tag: bytes) -> int:
+        """The same for all of a mount's."""
+
 
 class Fills:
     """Registry and owner of the fills' tasks."""

@@ -45,15 +45,20 @@ class Handles:
         """
         object_id = target.object_id
         opened = self._open
-        for slot in ((object_id, "w", 0), (object_id, "c", page // CHUNK_PAGES), (object_id, "p", page)):
-            segment = opened.get(slot)
-            if segment is not None:
-                try:
-                    segment.check()
-                except SegmentGone:
-                    opened.pop(slot, None)
-                    continue
-                return segment
+        while True:
+            segment = (
+                opened.get((object_id, "w", 0))
+                or opened.get((object_id, "c", page // CHUNK_PAGES))
+                or opened.get((object_id, "p", page))
+            )
+            if segment is None:
+                break
+            try:
+                segment.check()
+            except SegmentGone:
+                self.drop(segment.name)
+                continue
+            return segment
         return self._open_first(target, page, now=now)
 
     def drop(self, name: SegmentName) -> None:

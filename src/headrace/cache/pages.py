@@ -121,12 +121,11 @@ class PageCache:
         directory = target.directory
         if directory is None or directory.health.out:
             return self._from_memory(target, start, end) if self.memory is not None and end - start <= SMALL_BYTES else None
-        small = end - start <= SMALL_BYTES
         try:
             segment = self._handles.find(target, start // target.geometry.page, now=True)
             if segment is None:
                 return None
-            if small and end <= segment.end:
+            if end <= segment.end and end - start <= SMALL_BYTES:
                 data = segment.read(start, end, now=True)
                 if now_s - segment.touched_at > _TOUCH_EVERY_S:
                     self._touch(segment, target, now_s)
@@ -174,7 +173,9 @@ class PageCache:
             except BlockingIOError:
                 data = await directory.run(partial(self._read, target, start, end, now=False), budget_s=_SLOW_S)
                 directory.health.success()
-        except (*_WALK_ERRORS, TimeoutError) as error:
+        except TimeoutError as error:
+            raise TierFailed(f"{directory.root} does not answer in time", path=target.key) from error
+        except _WALK_ERRORS as error:
             self._complain(target, "read", error)
             if isinstance(error, SegmentBad):
                 return None

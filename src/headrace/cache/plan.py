@@ -68,12 +68,12 @@ def run_at(geometry: Geometry, size: int, first: int, last: int, present: Sequen
 
 def first_ask(geometry: Geometry, start: int, end: int | None) -> tuple[int, int]:
     """The aligned bytes to ask for when the object's size is not known; `end` None means its end."""
-    page = geometry.page
+    page, chunk = geometry.page, geometry.chunk
     low = start - start % page
-    ask = max(page, ASK_BYTES)
-    if end is None:
-        return low, low + ask
-    return low, min(-(-end // page) * page, low + ask)
+    # No more than the first fill will take: what it cannot use would be fetched twice.
+    fill = chunk if low % chunk == 0 else min(RUN_PAGES * page, chunk - low % chunk)
+    high = low + min(max(page, ASK_BYTES), fill)
+    return low, high if end is None else min(-(-end // page) * page, high)
 
 
 class Streak(msgspec.Struct, frozen=True):
