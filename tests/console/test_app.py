@@ -122,3 +122,9 @@ def test_metrics_are_prometheus_text(console: ServedConsole) -> None:
     served = {sample.labels["served"]: sample.value for sample in found["headrace_reads"].samples}
     assert served["hit"] == 3
     assert all(family.documentation for family in found.values())
+
+
+def test_a_refusal_leaves_a_line_and_no_secret(console: ServedConsole, caplog: pytest.LogCaptureFixture) -> None:
+    ask(console, "GET", "/api/v1/stats?token=canary-guess", authorization="Bearer canary-guess")
+    assert "refused 'GET' '/api/v1/stats' from 127.0.0.1" in caplog.text
+    assert "canary-guess" not in caplog.text

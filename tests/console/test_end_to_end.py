@@ -96,3 +96,11 @@ def test_a_second_node_on_the_same_home_is_refused(node: RunningNode) -> None:
     done = node.cli("up", check=False)
     assert done.returncode == 2
     assert "another node" in done.stderr
+
+
+def test_the_log_holds_no_token_and_no_secret(node: RunningNode) -> None:
+    files = [file for file in node.home.parent.rglob("*") if file.is_file() and file.suffix in (".log", "")]
+    said = b"".join(file.read_bytes() for file in files if file.name not in ("credentials",))
+    assert b"Headrace serves S3" in said
+    assert node.token.encode() not in said
+    assert node.secret.encode() not in said

@@ -81,6 +81,36 @@ async def test_a_stopped_process_goes_on_where_it_was(ledger: Ledger) -> None:
     assert sum(node.loads.values()) <= 50 + PARALLEL_LOADS
 
 
+class TickingClock(SystemClock):
+    """A second passes at each look, so that progress is saved at each turn."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        self.now += 1
+        return self.now
+
+
+async def test_a_killed_process_goes_on_from_what_the_ledger_has(ledger: Ledger) -> None:
+    node = FakeNode(OBJECTS)
+    node.hold, node.hold_after = asyncio.Event(), 30
+    killed = JobRunner(ledger.jobs, node, TickingClock(), pause=no_pause)
+    job = await killed.load("/b")
+    async with asyncio.timeout(10):
+        while not ((row := ledger.jobs.get(job.id)) and row.progress.objects_at_cursor >= 20):
+            await asyncio.sleep(0.005)
+    assert row.state is JobState.RUNNING
+    node.hold.set()
+    fresh = FakeNode(OBJECTS)
+    second = runner_of(ledger, fresh)
+    await killed.stop()
+    ledger.jobs.update(job.id, row.state, row.progress)
+    await second.start()
+    assert (await until_over(second, job.id)).progress.objects_done == 50
+    assert set(fresh.loads) == {key for key in OBJECTS if key > row.progress.cursor}
+
+
 async def test_cancel_ends_a_job_and_resume_goes_on(ledger: Ledger) -> None:
     node = FakeNode(OBJECTS)
     node.hold, node.hold_after = asyncio.Event(), 20

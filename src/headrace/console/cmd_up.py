@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +26,7 @@ class Ready(msgspec.Struct, frozen=True):
     data_url: str
     control_url: str
     login_link: str
+    """Whoever has it is an administrator: it goes to the ready descriptor and to a terminal, never into a log file."""
     credentials: str
 
 
@@ -45,7 +47,7 @@ def up(invocation: Invocation, once_ready_fd: int | None) -> None:
         if once_ready_fd is not None:
             with os.fdopen(once_ready_fd, "wb") as file:
                 file.write(msgspec.json.encode(ready) + b"\n")
-        _show(ready, invocation.as_json)
+        _show(ready if sys.stdout.isatty() else msgspec.structs.replace(ready, login_link=""), invocation.as_json)
 
     run(settings, build_app=_build_app, announce=announce)
 
@@ -60,7 +62,9 @@ def _build_app(control: ControlPlane, node: NodeView) -> Starlette:
 def _show(ready: Ready, as_json: bool) -> None:
     if as_json:
         print_json(ready)
-        return
-    say(f"Headrace serves S3 at      {ready.data_url}   (keys: {ready.credentials})")
-    say(f"The status page is at      {ready.login_link}")
-    say("Mount something:           headrace mount add /name s3://bucket --endpoint URL --credentials env:NAME")
+    else:
+        page = ready.login_link or f"{ready.control_url}/   (`headrace status` prints the login link)"
+        say(f"Headrace serves S3 at      {ready.data_url}   (keys: {ready.credentials})")
+        say(f"The status page is at      {page}")
+        say("Mount something:           headrace mount add /name s3://bucket --endpoint URL --credentials env:NAME")
+    sys.stdout.flush()

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import logging
 from collections.abc import MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -13,6 +14,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+_log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 COOKIE = "headrace_session"
@@ -164,8 +167,12 @@ class Guard:
             return
         if scope["type"] != "http":
             return
-        verdict = judge(_head(scope), self._token, self._names)
+        head = _head(scope)
+        verdict = judge(head, self._token, self._names)
         if verdict.status:
+            if verdict.status != 303:
+                peer = (scope.get("client") or ("unknown",))[0]
+                _log.warning("control port: refused %a %a from %s: %s", head.method, head.path[:200], peer, verdict.message)
             await _refuse(verdict, send)
             return
         await self._app(scope, receive, _hardened(send))
