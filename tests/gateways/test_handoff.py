@@ -148,6 +148,18 @@ async def test_cold_pages_are_read_over_http(desk: Desk) -> None:
     assert desk.http.reads == 1
 
 
+async def test_a_worker_that_does_not_know_the_version_says_no_and_learns_it_meanwhile(desk: Desk) -> None:
+    desk.store.warm("k")
+    desk.store.forgetful = True
+    assert await _all(await desk.client.read("b/k", ByteRange(0, 10))) == BODY[:10]
+    assert desk.http.reads == 1
+    async with asyncio.timeout(5):
+        while desk.store.forgetful:
+            await asyncio.sleep(0.01)
+    assert _bytes(await desk.client.read("b/k", ByteRange(0, 10))) == BODY[:10]
+    assert desk.http.reads == 1
+
+
 async def test_a_missing_object_is_said_to_be_so_by_http(desk: Desk) -> None:
     with pytest.raises(NotFound):
         await desk.client.read("b/absent", None)

@@ -48,6 +48,8 @@ class SlicedStore(MemoryStore):
         self.pages: dict[tuple[str, Version], list[_Page]] = {}
         self.files: list[Path] = []
         self.peeks = 0
+        self.forgetful = False
+        """As a cache that does not know the objects' versions: peeks find nothing until `info` is asked."""
 
     def warm(self, key: str) -> None:
         body = self.body(key)
@@ -62,9 +64,13 @@ class SlicedStore(MemoryStore):
 
     def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
         self.peeks += 1
-        if key not in self._objects:
+        if key not in self._objects or self.forgetful:
             return None
         return self._sliced(self._objects[key].info, byte_range)
+
+    async def info(self, key: str) -> ObjectInfo:
+        self.forgetful = False
+        return await super().info(key)
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         if key in self._objects and version in (None, self._objects[key].info.version):

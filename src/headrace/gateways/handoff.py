@@ -36,6 +36,7 @@ from headrace.stores.handoff import LENGTH_BYTES, MAX_HEAD_BYTES, MAX_SLICES, WI
 
 LEASE_S = 5.0
 _MAX_CONNECTIONS = 256
+_MAX_LEARNING = 32
 _MAX_HEADERS = 32
 _IDLE_S = 60.0
 _MESSAGE_S = 5.0
@@ -57,7 +58,11 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 class HandoffDesk:
-    """Decides on requests. `policy` and the namespace's table are looked up anew for each."""
+    """Decides on requests. `policy` and the namespace's table are looked up anew for each.
+
+    A worker that does not know an object's version yet says no at once and asks for it in the background: the
+    client's next read finds it.
+    """
 
     def __init__(
         self, namespace: Namespace, authenticator: Authenticator, policy: Callable[[], Policy], *, clock: Clock, emit: Emit
@@ -67,6 +72,12 @@ class HandoffDesk:
         self._policy = policy
         self._clock = clock
         self._emit = emit
+        self._learning: dict[str, asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        for task in self._learning.values():
+            task.cancel()
+        await asyncio.gather(*self._learning.values(), return_exceptions=True)
 
     def decide(self, head: bytes) -> Decided:
         """The answer to one head. Raises `BadFraming` for what is not one well-formed GET of an object."""
@@ -100,6 +111,8 @@ class HandoffDesk:
         started = self._clock.monotonic()
         reading = self._peek(path, _window(request, wish)) or self._peek(path, wish)
         if reading is None:
+            if Freshness.parse(spec.freshness).seconds > 0:
+                self._learn(path)
             return Decided(Answer("not at hand"))
         slices = tuple(piece for piece in reading.ready or () if isinstance(piece, FileSlice))
         seconds = self._clock.monotonic() - started
@@ -113,6 +126,17 @@ class HandoffDesk:
             age_s=reading.age_s,
         )
         return Decided(answer, slices)
+
+    def _learn(self, path: str) -> None:
+        if path in self._learning or len(self._learning) >= _MAX_LEARNING:
+            return
+        task = asyncio.ensure_future(self._ask_version(path))
+        self._learning[path] = task
+        task.add_done_callback(lambda _: self._learning.pop(path, None))
+
+    async def _ask_version(self, path: str) -> None:
+        with contextlib.suppress(HeadraceError):
+            await self._namespace.info(path)
 
     def _peek(self, path: str, wanted: ByteRange | None) -> Reading | None:
         try:
@@ -161,6 +185,7 @@ class HandoffServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._desk.close()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
