@@ -163,7 +163,7 @@ def juicefs(work: Path, *, cpu: int | None = None) -> Iterator[Peer]:
 
 
 _NGINX = """
-worker_processes 1; daemon off; pid {root}/pid; error_log {root}/error.log;
+{user}worker_processes 1; daemon off; pid {root}/pid; error_log {root}/error.log;
 events {{ worker_connections 1024; }}
 http {{
   access_log off; sendfile on; tcp_nopush off; tcp_nodelay on; keepalive_requests 1000000;
@@ -189,7 +189,7 @@ def nginx(work: Path, data: Path, *, cpu: int | None = None) -> Iterator[Peer]:
     root = work / "nginx"
     root.mkdir()
     port, files = free_port(), free_port()
-    (root / "nginx.conf").write_text(_NGINX.format(root=root, data=data, port=port, files=files))
+    (root / "nginx.conf").write_text(_NGINX.format(root=root, data=data, port=port, files=files, user="user root; " if os.getuid() == 0 else ""))
     binary = shutil.which("nginx") or "/usr/sbin/nginx"
     command = [binary, "-c", str(root / "nginx.conf"), "-e", str(root / "error.log")]
     with process(command, log=work / "nginx.log", cpu=cpu) as child:
