@@ -86,6 +86,7 @@ class Eviction:
         self._group_bytes: dict[int, int] = {}
         self._ghost = Ghost()
         self._sweep = 0
+        self._asked = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -194,6 +195,16 @@ class Eviction:
                 victims.append(self._ids[slot])
                 self._drop(slot)
         return victims
+
+    def sample(self, steps: int) -> list[int]:
+        """The next `steps` places' ids, to be asked after; calls go round and round."""
+        found: list[int] = []
+        for _ in range(min(steps, len(self._ids))):
+            self._asked = (self._asked + 1) % len(self._ids)
+            ident = self._ids[self._asked]
+            if self._slots.get(ident) == self._asked:
+                found.append(ident)
+        return found
 
     def _victim(self) -> int:
         """The slot that S3-FIFO lets go next. Each round takes a read from an entry or moves one, so it ends."""

@@ -1,0 +1,119 @@
+"""One folder of a page directory as it is found: segments with their sizes, pins, and what nobody needs any more."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from dataclasses import dataclass, field
+
+from headrace.cache.layout import FOOTER_BYTES, PART_SUFFIX, PIN_SUFFIX, SUM_SUFFIX, Geometry, Kind, SegmentName, parse_segment
+
+ORPHAN_AGE_S = 60.0
+"""Parts without a leader and checksums without a segment are left alone for so long."""
+_BLOCK = 4096
+_INDEX_BITS = 48
+_KINDS = (Kind.WHOLE, Kind.CHUNK, Kind.PAGE)
+_KIND_BITS = {kind: number << _INDEX_BITS for number, kind in enumerate(_KINDS)}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One segment file."""
+
+    name: SegmentName
+    size: int
+    used_s: int
+    """Seconds since 1970 of its last known use."""
+    settled_s: float
+    """Seconds since it was named."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """What a folder holds."""
+
+    segments: list[Found] = field(default_factory=list)
+    bad: list[SegmentName] = field(default_factory=list)
+    """Of a size that no such segment can have, without their checksums, or no files at all."""
+    pinned: set[bytes] = field(default_factory=set)
+    orphans: list[str] = field(default_factory=list)
+    """Paths of parts and checksums that nobody works on."""
+
+
+def ident_of(name: SegmentName) -> int:
+    """The segment's name as one int, for `eviction.py`."""
+    return int.from_bytes(name.object_id, "big") << _INDEX_BITS + 2 | _KIND_BITS[name.kind] | name.index
+
+
+def name_of(ident: int) -> SegmentName:
+    """The name behind `ident_of`."""
+    kind = _KINDS[ident >> _INDEX_BITS & 3]
+    return SegmentName((ident >> _INDEX_BITS + 2).to_bytes(16, "big"), kind, ident & (1 << _INDEX_BITS) - 1)
+
+
+def space(size: int) -> int:
+    """Bytes of disk that a file of `size` bytes takes."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def folders(root: str) -> list[str]:
+    """Paths of the folders of a page directory. Raises `OSError`."""
+    with os.scandir(root) as entries:
+        return sorted(entry.path for entry in entries if len(entry.name) == 3 and entry.is_dir(follow_symlinks=False))
+
+
+def look(path: str, geometry: Geometry, now: float) -> Folder:
+    """Read one folder. What vanishes meanwhile is passed over. Raises `OSError` when the folder cannot be read."""
+    folder = Folder()
+    names: dict[str, os.stat_result] = {}
+    with os.scandir(path) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                names[entry.name] = entry.stat(follow_symlinks=False)
+    for filename, status in names.items():
+        name = parse_segment(filename)
+        if name is not None:
+            if is_sound(name, status, geometry, has_sums=filename + SUM_SUFFIX in names):
+                folder.segments.append(
+                    Found(name, status.st_size, int(max(status.st_mtime, status.st_atime)), now - status.st_ctime)
+                )
+            else:
+                folder.bad.append(name)
+        elif filename.endswith(PIN_SUFFIX) and len(filename) == 36:
+            with contextlib.suppress(ValueError):
+                folder.pinned.add(bytes.fromhex(filename[:32]))
+        elif now - status.st_mtime > ORPHAN_AGE_S and (
+            filename.endswith(PART_SUFFIX) or (filename.endswith(SUM_SUFFIX) and filename[: -len(SUM_SUFFIX)] not in names)
+        ):
+            folder.orphans.append(f"{path}/{filename}")
+    return folder
+
+
+def is_sound(name: SegmentName, status: os.stat_result, geometry: Geometry, *, has_sums: bool) -> bool:
+    """Whether a file can be the segment that its name says, by its size alone."""
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    size = status.st_size
+    if not has_sums and not FOOTER_BYTES < size <= geometry.page + FOOTER_BYTES:
+        return False
+    if name.kind is Kind.PAGE:
+        return size <= geometry.page + FOOTER_BYTES
+    return name.kind is Kind.WHOLE or size <= geometry.chunk
+
+
+def remove_orphan(path: str) -> bool:
+    """Unlink a part or checksums that nobody holds locked. False when somebody does, or it is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)  # noqa: PTH108
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
