@@ -21,7 +21,7 @@ from headrace.model.errors import (
 from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, canonical_query, quote_path, sign_headers
 from headrace.stores.credentials import CredentialsProvider
 from headrace.stores.http import Http, HttpResponse, Redirected, range_size, retry_after_s, status_error
-from headrace.stores.s3_seaweedfs import check_kept, is_seaweedfs
+from headrace.stores.s3_seaweedfs import is_clean_path
 from headrace.stores.s3_xml import S3Error, parse_error
 
 Headers = Sequence[tuple[str, str]]
@@ -63,7 +63,6 @@ class S3Requests:
         self._origin, self._base = _place(settings)
         self._host = urlsplit(self._origin).netloc
         self._identity: tuple[object, SigningIdentity] | None = None
-        self._seen_seaweedfs = False
 
     async def send(
         self, method: str, key: str, *, query: Sequence[tuple[bytes, bytes]] = (), headers: Headers = ()
@@ -78,8 +77,6 @@ class S3Requests:
             response = await self._http.request(method, target, headers=signed, path=key or self.settings.bucket)
         except Redirected as error:
             raise self._redirected(error) from error
-        if not self._seen_seaweedfs:
-            self._seen_seaweedfs = is_seaweedfs(response.headers)
         if 200 <= response.status < 300:
             return response
         raise await self._refused(method, response)
@@ -117,8 +114,6 @@ class S3Requests:
         if response.status in (404, 410) and _is_foreign(found, body, response):
             message = f"{response.url} answered 404, but not as S3 does: is the endpoint right?"
             return Unavailable(message, path=response.path)
-        if response.status == 400 and self._seen_seaweedfs:
-            check_kept(response.path, 0)
         return self._error(response, found)
 
     def _error(self, response: HttpResponse, found: S3Error) -> HeadraceError:
@@ -138,7 +133,8 @@ class S3Requests:
             return SettingsError(f'{message}; the bucket is in another region: set region = "{region}"', path=path)
         if found.code in _DENIED or status in (401, 403):
             return AccessDenied(f"{message}; check the mount's credentials and their rights", path=path)
-        if found.code in _BAD_KEY:
+        # Some services refuse keys that are no clean paths without saying so, and HEAD never says why.
+        if found.code in _BAD_KEY or (status == 400 and not is_clean_path(path)):
             return InvalidKey(message, path=path)
         if status == 416:
             size = range_size(response.headers)

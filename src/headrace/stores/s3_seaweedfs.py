@@ -22,10 +22,13 @@ def is_seaweedfs(headers: Headers) -> bool:
 
 def check_kept(key: str, size: int) -> None:
     """Raises `InvalidKey` for a key that SeaweedFS folds into another one. `dir/` is kept when it is an empty marker."""
-    segments = key.removesuffix("/").split("/")
-    folded = "\\" in key or any(segment in ("", ".", "..") for segment in segments)
-    if folded or (key.endswith("/") and size > 0):
+    if not is_clean_path(key) or (key.endswith("/") and size > 0):
         raise InvalidKey(f"SeaweedFS cannot keep the key {key!r}: it would answer with another object", path=key)
+
+
+def is_clean_path(key: str) -> bool:
+    """Whether a path of a file system could be called so; a slash at the end is a directory's."""
+    return "\\" not in key and not any(segment in ("", ".", "..") for segment in key.removesuffix("/").split("/"))
 
 
 class SmallestEntries:
