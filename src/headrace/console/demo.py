@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import signal
 import time
@@ -34,7 +35,7 @@ from headrace.console.demo_servers import (
 )
 from headrace.console.options import Invocation, config_option, pass_invocation
 from headrace.console.printer import print_table, say
-from headrace.model.errors import CorruptData, Unavailable
+from headrace.model.errors import CorruptData, SettingsError, Unavailable
 from headrace.session import read_credentials
 
 _LINK = f"{RTT.removesuffix('ms')} ms and {RATE.removesuffix('mbit')} Mbit/s"
@@ -50,7 +51,17 @@ def demo(invocation: Invocation, once: bool, folder: Path | None, scale: float) 
     """Show Headrace on real data behind a slow link."""
     folder = (folder or invocation.settings().home / "demo").absolute()
     with ExitStack() as stack, _ctrl_c_ends():
+        _claim(folder, stack)
         _run(folder, scale, once=once, stack=stack)
+
+
+def _claim(folder: Path, stack: ExitStack) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = stack.enter_context((folder / "demo.lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SettingsError(f"another demo works in {folder}: end it, or choose another --dir", path=str(folder)) from error
 
 
 def _run(folder: Path, scale: float, *, once: bool, stack: ExitStack) -> None:
