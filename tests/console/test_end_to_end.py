@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,3 +107,35 @@ def test_the_log_holds_no_token_and_no_secret(node: RunningNode) -> None:
     assert b"Headrace serves S3" in said
     assert node.token.encode() not in said
     assert node.secret.encode() not in said
+
+
+@pytest.mark.parametrize("secret", ["", "minioadmin", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"])
+def test_a_node_with_a_secret_that_everybody_knows_does_not_start(tmp_path: Path, secret: str) -> None:
+    config = tmp_path / "headrace.toml"
+    config.write_text(
+        f'[server]\nhome = "{tmp_path}/home"\ndata_listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"\nprocesses = 1\n'
+        '[[key]]\nid = "analyst"\nsecret = "env:ANALYST_SECRET"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "headrace", "up", "--config", str(config)],
+        env={**os.environ, "ANALYST_SECRET": secret},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "key analyst: the secret is" in done.stderr
+    assert not secret or secret not in done.stderr
+
+
+def test_top_ends_well_on_ctrl_c(node: RunningNode) -> None:
+    command = [sys.executable, "-m", "headrace", "--config", str(node.config), "top", "--interval", "0.1", "--json"]
+    with subprocess.Popen(command, env=node.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["data_url"] == node.data_url
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.stderr.read() == b""
+        assert process.wait(20) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -57,9 +58,15 @@ def status(invocation: Invocation) -> None:
 def top(invocation: Invocation, interval: float, count: int | None) -> None:
     """Watch the node live."""
     server = _server(invocation)
-    if invocation.as_json or not sys.stdout.isatty():
-        _top_lines(server, interval, count, as_json=invocation.as_json)
-        return
+    # Ctrl-C is how one leaves it, not a failure.
+    with suppress(KeyboardInterrupt):
+        if invocation.as_json or not sys.stdout.isatty():
+            _top_lines(server, interval, count, as_json=invocation.as_json)
+        else:
+            _top_screen(server, interval, count)
+
+
+def _top_screen(server: AdminClient, interval: float, count: int | None) -> None:
     from rich.live import Live  # noqa: PLC0415 - a pipe needs no Rich
 
     before = server.stats()
