@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scripted import Answer, http_answer, scripted
 
@@ -99,6 +99,7 @@ async def test_a_profile_is_a_section(tmp_path: Path) -> None:
         provider("profile:gone", AWS_SHARED_CREDENTIALS_FILE=str(path))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_a_broken_file_is_an_error_that_shows_nothing_of_it(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "broken"
@@ -175,6 +176,7 @@ async def test_instance_credentials_are_fetched_once_and_refreshed_before_they_e
         await found.close()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_an_instance_document_is_credentials_or_unavailable(text: str) -> None:
     with pytest.raises(Unavailable):

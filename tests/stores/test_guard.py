@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scripted import http_answer, scripted
 
@@ -79,6 +79,7 @@ def test_only_the_permitted_address_is_let_through() -> None:
         guard.check_host("169.254.169.253")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 0xFFFF), st.sampled_from(["{}", "{:#x}", "{:#o}", "::ffff:{}"]))
 def test_every_link_local_address_is_refused_whatever_its_form(low: int, form: str) -> None:
     number = (169 << 24) + (254 << 16) + low
@@ -88,6 +89,7 @@ def test_every_link_local_address_is_refused_whatever_its_form(low: int, form: s
         AddressGuard().check_host(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_a_literal_or_a_name(text: str) -> None:
     parse_literal(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.flaky import FlakyStore, SteppedClock
 
@@ -80,6 +80,7 @@ async def test_bytes_are_drawn_no_faster_than_the_bandwidth() -> None:
     assert 3.7 <= clock.now - started <= 4.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 500), st.floats(0, 2)), min_size=1, max_size=50))
 def test_a_bucket_never_gives_more_than_rate_and_burst(steps: list[tuple[int, float]]) -> None:
     bucket, now, taken = TokenBucket(100.0, 25.0, 0.0), 0.0, 0

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.model.clock import SystemClock
@@ -93,6 +93,7 @@ def test_a_kind_that_cannot_be_loaded_says_so(monkeypatch: pytest.MonkeyPatch) -
         opened("ours://x")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_a_store_url_or_a_settings_error(text: str) -> None:
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.flaky import FlakyStore, SteppedClock
 
@@ -36,6 +36,7 @@ def retried(inner: Store, clock: SteppedClock, *, deadline_s: float = 30.0, sett
     return RetryStore(inner, clock, deadline_s=deadline_s, settings=settings, sleep=clock.sleep, jitter=lambda: 0.5)
 
 
+@settings(deadline=None)
 @given(
     tried=st.integers(1, 10),
     left_s=st.floats(0, 60),
@@ -151,6 +152,7 @@ async def test_throttling_and_absence_do_not_open_the_circuit() -> None:
     assert not store.is_away
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 3)), max_size=60))
 def test_an_open_circuit_never_lets_two_probes_through_in_a_second(steps: list[tuple[bool, float]]) -> None:
     circuit, now, last_probe = Circuit(3, 1.0), 0.0, -10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.s3_stores import s3_requests, s3_store
 from support.scripted import Answer, http_answer, scripted
@@ -194,6 +194,7 @@ async def test_without_credentials_nothing_is_signed() -> None:
         assert "authorization" not in server.requests[0][1]
 
 
+@settings(deadline=None)
 @given(st.sets(KEYS, max_size=12), st.text(st.sampled_from("ab/-"), max_size=3), KEYS | st.just(""))
 def test_entries_behind_a_key_are_sorted_by_bytes(keys: set[str], prefix: str, after: str) -> None:
     entries: tuple[Entry, ...] = tuple(CommonPrefix(key) for key in keys)

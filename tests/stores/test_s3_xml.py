@@ -7,7 +7,7 @@ from urllib.parse import quote_plus
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.model.errors import CorruptData
@@ -34,6 +34,7 @@ def parse(data: bytes, step: int = 1 << 20) -> ListPage:
     return parser.finish()
 
 
+@settings(deadline=None)
 @given(KEYS, st.integers(1, 50))
 def test_keys_come_back_exactly_however_the_body_is_cut(keys: list[str], step: int) -> None:
     page = parse(listing(keys), step)
@@ -44,6 +45,7 @@ def test_keys_come_back_exactly_however_the_body_is_cut(keys: list[str], step: i
         assert entry.version.token == f"etag:{entry.etag}"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=9), st.integers(1, 30))
 def test_an_echo_that_xml_cannot_hold_does_not_break_the_listing(echo: str, step: int) -> None:
     raw = "".join(f"&#x{ord(char):02x};" if ord(char) < 32 else char for char in escape(echo))
@@ -93,6 +95,7 @@ def test_a_listing_of_far_too_many_is_refused() -> None:
         parse(listing(["k"] * 20_001))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     assert parse_error(body).code == ""

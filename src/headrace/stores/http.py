@@ -222,8 +222,8 @@ def body_range(response: HttpResponse, asked: ByteRange | None) -> tuple[ByteRan
     if response.status == 200:
         if length is None:
             raise CorruptData(f"{path!r}: the store did not say how long the object is", path=path)
-        if asked is not None and asked.start >= length:
-            raise InvalidRange(f"{path!r} has {length} bytes: a range from {asked.start} lies behind it", path=path, size=length)
+        if asked is not None and not length:
+            raise InvalidRange(f"{path!r} is empty: a range from {asked.start} lies behind it", path=path, size=0)
         if asked is not None and (asked.start > 0 or asked.end < length):
             raise CorruptData(f"{path!r}: the store ignored the range and sent all {length} bytes", path=path)
         return ByteRange(0, length), length
