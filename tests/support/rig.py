@@ -16,6 +16,7 @@ from support.load import Answer, RawClient, Signer, get_once, stamped, version_o
 from support.node import RunningNode, start_node, stop_node
 from support.servers import S3Server
 
+from headrace.model.sigv4 import SigningIdentity
 from headrace.testing.http_faults import Action, Fault, When
 from headrace.testing.proxy import FaultProxy, Seen
 
@@ -117,7 +118,8 @@ async def rig(
     await asyncio.to_thread(store.make_bucket, bucket)
     parts = urlsplit(store.endpoint)
     assert parts.hostname and parts.port
-    async with FaultProxy((parts.hostname, parts.port), faults) as proxy:
+    identity = SigningIdentity(store.access_key, store.secret_key, "us-east-1")
+    async with FaultProxy((parts.hostname, parts.port), faults, identity=identity) as proxy:
         config = "[cache]\n" + (cache or 'memory = "64MiB"\ndisk = [{ path = "pages", capacity = "1GiB" }]') + "\n"
         for path, endpoint, options in (("/data", proxy.endpoint, mount), ("/calm", store.endpoint, 'freshness = "1s"')):
             config += f'[[mount]]\npath = "{path}"\nstore = "s3://{bucket}"\nendpoint = "{endpoint}"\n'

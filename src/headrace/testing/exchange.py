@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Sequence
+from urllib.parse import parse_qsl
 
+from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, sign_headers
 from headrace.testing.http_faults import (
     Answer,
     Corrupt,
@@ -103,8 +106,11 @@ class Sender:
 class Exchange:
     """One request of a client, passed to the server with `faults`."""
 
-    def __init__(self, target: Address, sender: Sender, faults: Sequence[Fault]) -> None:
+    def __init__(
+        self, target: Address, sender: Sender, faults: Sequence[Fault], *, identity: SigningIdentity | None = None
+    ) -> None:
         self._target = target
+        self._identity = identity
         self._sender = sender
         self._faults = faults
         self.status = 0
@@ -151,7 +157,7 @@ class Exchange:
             for fault in self._faults:
                 if isinstance(fault.action, IgnoreRange):
                     self._count(fault)
-                    head = head.replace("range", "")
+                    head = self._without_range(head)
         if head.get("expect"):
             await self._sender.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = head.replace("expect", "")
@@ -162,6 +168,20 @@ class Exchange:
         if head.chunked:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+    def _without_range(self, head: Head) -> Head:
+        """What a caller that asked for no range would have sent; where the range was signed, by the proxy's own identity."""
+        head = head.replace("range", "")
+        if self._identity is None or not head.get("authorization"):
+            return head
+        method, target, _ = head.first.split(" ")
+        path, _, query = target.partition("?")
+        signed = tuple((name, head.get(name).encode()) for name in ("host", "if-match") if head.get(name))
+        pairs = tuple((name.encode(), value.encode()) for name, value in parse_qsl(query, keep_blank_values=True))
+        request = UnsignedRequest(method.encode(), path.encode(), pairs, tuple((name.encode(), value) for name, value in signed))
+        for name, value in sign_headers(request, self._identity, time.time()):
+            head = head.replace(name, value)
+        return head
 
     async def _read_answer_head(self, reader: asyncio.StreamReader) -> Head:
         while True:

@@ -23,6 +23,7 @@ from types import TracebackType
 import msgspec
 
 from headrace.model.errors import SettingsError
+from headrace.model.sigv4 import SigningIdentity
 from headrace.testing.exchange import Exchange, Sender, Stopped, reset
 from headrace.testing.http_faults import Fault, Plan, Tampering, TcpFault, Written
 from headrace.testing.http_head import read_head
@@ -42,7 +43,10 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class FaultProxy:
-    """An HTTP/1.1 proxy for one server. `happened` counts faults that took place, by name."""
+    """An HTTP/1.1 proxy for one server. `happened` counts faults that took place, by name.
+
+    With `identity`, requests that a fault changes are signed anew, so that the server takes them.
+    """
 
     def __init__(
         self,
@@ -52,12 +56,14 @@ class FaultProxy:
         tcp_faults: Sequence[TcpFault] = (),
         seed: int = 0,
         listen: Address = ("127.0.0.1", 0),
+        identity: SigningIdentity | None = None,
     ) -> None:
         self.target = target
         self.plan: Plan[Fault] = Plan(faults, seed=seed)
         self.tcp_plan: Plan[TcpFault] = Plan(tcp_faults, seed=seed + 1)
         self.happened: Counter[str] = Counter()
         self.seen: deque[Seen] = deque(maxlen=_SEEN_AT_MOST)
+        self._identity = identity
         self._listen = listen
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,7 +153,7 @@ class FaultProxy:
         method, target, _ = head.first.split(" ", 2)
         byte_range = head.get("range")
         faults = self.plan.choose(time.monotonic() - self._started, method=method, target=target, ranged=bool(byte_range))
-        exchange = Exchange(self.target, Sender(self.happened, client, writer), faults)
+        exchange = Exchange(self.target, Sender(self.happened, client, writer), faults, identity=self._identity)
         try:
             return await exchange.run(head)
         finally:
