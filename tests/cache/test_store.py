@@ -453,7 +453,7 @@ async def test_several_disks_share_the_objects(tmp_path: Path) -> None:
 
 
 async def test_large_pages_pass_a_small_cold_read_through_and_fill_behind(tmp_path: Path) -> None:
-    rig, memory, _ = rig_of(tmp_path, page=256 * 1024)
+    rig, _, _ = rig_of(tmp_path, page=256 * 1024)
     await rig.store.info("big")
     reading = await rig.store.read("big", ByteRange(300_000, 300_100))
     assert reading.served is Served.BYPASS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -89,8 +90,6 @@ async def body_of(reading: Reading) -> bytes:
 
 def ready_bytes(reading: Reading) -> bytes:
     """The bytes of a ready reading, as a gateway would send them."""
-    import os
-
     assert reading.ready is not None
     parts = []
     for piece in reading.ready:

@@ -21,6 +21,7 @@ from headrace.model.objects import Emit
 T = TypeVar("T")
 
 _THREADS = 4
+_CLAIM_THREADS = 2
 _FAULTS_MAX = 3
 _HUNG_S = 1.0
 _PROBE_EVERY_S = 5.0
@@ -96,6 +97,7 @@ class PageDirectory:
         self.health = Health()
         self._emit = emit
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="headrace-disk")
+        self._claims = ThreadPoolExecutor(_CLAIM_THREADS, thread_name_prefix="headrace-claim")
         self._probing = False
 
     @classmethod
@@ -148,6 +150,10 @@ class PageDirectory:
         """`call` begun in one of the directory's threads."""
         return asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    def start_claim(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """The same in threads of their own: a reader waits for a claim, which must not queue behind long writes."""
+        return asyncio.get_running_loop().run_in_executor(self._claims, call)
+
     def submit(self, call: Callable[[], object]) -> None:
         """`call` in one of the directory's threads, without waiting; it must not raise."""
         self._threads.submit(call)
@@ -195,6 +201,7 @@ class PageDirectory:
     def close(self) -> None:
         self.touches.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._claims.shutdown(wait=False, cancel_futures=True)
 
     def _probe(self) -> None:
         path = f"{self.root}/{_PROBE}-{os.getpid()}-{threading.get_ident()}"

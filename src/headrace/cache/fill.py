@@ -178,7 +178,7 @@ class Filler:
 
         Raises `OSError`, `TimeoutError`. A claim that nobody waits for any more is given back.
         """
-        future = directory.start(partial(claim_run, directory, names, self._fill.target.size))
+        future = directory.start_claim(partial(claim_run, directory, names, self._fill.target.size))
         try:
             done, _ = await asyncio.wait((future,), timeout=_CLAIM_BUDGET_S)
             if not done:

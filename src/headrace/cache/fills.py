@@ -13,6 +13,8 @@ from headrace.model.events import FillEnded
 from headrace.model.objects import Emit
 from headrace.model.reading import Reading
 
+_CLOSE_S = 5.0
+
 
 class PageTier(Protocol):
     """Pages in memory, as `arena.MemoryTier` keeps them. No call blocks."""
@@ -66,13 +68,19 @@ class Fills:
         return fill
 
     async def close(self) -> None:
-        """Give up every fill; returns when none is left."""
+        """Give up the fills that lack bytes, let the others be written; returns when none is left."""
         await asyncio.sleep(0)  # let those just made begin: a task that never ran settles nothing
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        fills = set(self._growing.values())
+        for fill in fills:
+            if fill.filled < fill.end and fill.task is not None:
+                fill.task.cancel()
+        tasks = set(self._tasks)
+        if tasks:  # what has all its bytes is being written: soon done, or its device hangs
+            _, hanging = await asyncio.wait(tasks, timeout=_CLOSE_S)
+            for task in hanging:
+                task.cancel()
+            if hanging:
+                await asyncio.wait(hanging)
 
     async def _run(self, fill: Fill, filler: Filler, mount: str) -> None:
         began = self._clock.monotonic()
