@@ -26,6 +26,7 @@ _WINDOW_BYTES = 4 * 1024 * 1024
 _FIRST_AHEAD_BYTES = 1024 * 1024
 _MOST_AHEAD_BYTES = 8 * 1024 * 1024
 _MOST_HELD = 128
+_MOST_TAKEN = 64
 _TRIES = 3
 
 
@@ -81,13 +82,12 @@ class _Slices:
 
     def add(self, placed: Placed, piece: FileSlice) -> None:
         held = _Held(placed.start, placed.end, piece.offset - placed.start, piece.fd, piece.until, _file_state(piece.fd), piece)
-        at = bisect.bisect_left(self._starts, held.start)
-        if at < len(self._starts) and self._starts[at] == held.start:
-            self._order.remove(self._held[at])
-            self._held[at] = held
-        else:
-            self._starts.insert(at, held.start)
-            self._held.insert(at, held)
+        # whatever begins inside the new one would hide the rest of it from `find`
+        first, last = bisect.bisect_left(self._starts, held.start), bisect.bisect_left(self._starts, held.end)
+        for hiding in self._held[first:last]:
+            self._order.remove(hiding)
+        self._starts[first:last] = [held.start]
+        self._held[first:last] = [held]
         self._order.append(held)
         if len(self._order) > _MOST_HELD:
             self.drop(self._order[0])
@@ -141,27 +141,35 @@ class ObjectReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}.get(whence)
-        if base is None:
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += self._size
+        elif whence != os.SEEK_SET:
             raise ValueError(f"whence must be 0, 1 or 2, not {whence}")
-        if base + offset < 0:
-            raise ValueError(f"seek to {base + offset}, before the start of the file")
-        self._position = base + offset
-        return self._position
+        if offset < 0:
+            raise ValueError(f"seek to {offset}, before the start of the file")
+        self._position = offset
+        return offset
 
     def readinto(self, target: Any) -> int:
-        view = memoryview(target)
         position = self._position
-        length = min(len(view), self._size - position)
+        held = self._last
+        # what most reads are, in as few steps as can be: all of it in the slice that the last read came from
+        if held is not None and held.start <= position and type(target) is memoryview and position + len(target) <= held.end:
+            done = self._from_file(target, position)
+            if done:
+                self._position = self._expected = position + done
+                return done
+        view = memoryview(target)
         if self.closed:
             raise ValueError("I/O operation on closed file")
+        length = min(len(view), self._size - position)
         if length <= 0:
             return 0
         if length < len(view):
             view = view[:length]
-        done = self._from_file(view, position)
-        if not done:
-            done = self._from_elsewhere(view, position)
+        done = self._from_file(view, position) or self._from_elsewhere(view, position)
         self._position = self._expected = position + done
         return done
 
@@ -207,7 +215,7 @@ class ObjectReader(io.RawIOBase):
             if done:
                 return done
             forward = position == self._expected
-            self._take(self._fetch(position, len(view), forward))
+            self._take(self._fetch(position, len(view), forward), position)
             done = self._from_file(view, position)
             if done:
                 return done
@@ -254,8 +262,9 @@ class ObjectReader(io.RawIOBase):
         window = ByteRange(begin, min(self._size, max(want.end, begin + _WINDOW_BYTES)))
         return self.source.fetch(self.path, want, version=self.info.version, window=window)
 
-    def _take(self, placed: tuple[Placed, ...]) -> None:
-        for one in placed:
+    def _take(self, placed: tuple[Placed, ...], position: int) -> None:
+        kept = [one for one in placed if one.end > position][:_MOST_TAKEN]
+        for one in kept:
             if isinstance(one.piece, FileSlice):
                 self._slices.add(one, one.piece)
         buffers = tuple(one for one in placed if not isinstance(one.piece, FileSlice))

@@ -126,6 +126,21 @@ def test_a_page_file_cut_short_is_noticed_before_its_bytes_are_given_out(store: 
     assert opened.read(1000) == BODY[PAGE_BYTES + 100 :][:1000]
 
 
+@pytest.mark.parametrize("other_bytes", [1024, 16 * PAGE_BYTES])
+def test_pages_laid_out_anew_while_the_file_is_open_are_found_again(store: SlicedStore, other_bytes: int) -> None:
+    store.warm("k")
+    opened = _open(store)
+    places = random.Random(3).sample(range(0, len(BODY) - 1000, 1000), 60)
+    for round_ in range(3):
+        for place in places:
+            opened.seek(place)
+            assert opened.read(900) == BODY[place : place + 900]
+        for path in store.files[1::2]:
+            path.unlink(missing_ok=True)
+        store.page_bytes = other_bytes if round_ == 0 else PAGE_BYTES
+        store.warm("k")
+
+
 def test_a_lease_that_ended_is_asked_for_again(store: SlicedStore) -> None:
     store.warm("k")
     session = _session(store)

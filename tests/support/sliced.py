@@ -44,7 +44,7 @@ class SlicedStore(MemoryStore):
     def __init__(self, directory: Path, *, page_bytes: int = PAGE_BYTES) -> None:
         super().__init__()
         self._directory = directory
-        self._page_bytes = page_bytes
+        self.page_bytes = page_bytes
         self.pages: dict[tuple[str, Version], list[_Page]] = {}
         self.files: list[Path] = []
         self.peeks = 0
@@ -55,9 +55,9 @@ class SlicedStore(MemoryStore):
         body = self.body(key)
         version = self._objects[key].info.version
         pages = []
-        for start in range(0, len(body), self._page_bytes):
+        for start in range(0, len(body), self.page_bytes):
             path = self._directory / f"page{len(self.files)}"
-            path.write_bytes(body[start : start + self._page_bytes])
+            path.write_bytes(body[start : start + self.page_bytes])
             self.files.append(path)
             pages.append(_Page(path))
         self.pages[key, version] = pages
@@ -87,8 +87,8 @@ class SlicedStore(MemoryStore):
         slices = []
         at = cut.start
         while at < cut.end:
-            index, offset = divmod(at, self._page_bytes)
-            length = min(self._page_bytes - offset, cut.end - at)
+            index, offset = divmod(at, self.page_bytes)
+            length = min(self.page_bytes - offset, cut.end - at)
             slices.append(FileSlice(pages[index].fd, offset, length, pages[index]))
             at += length
         return _Sliced(info, cut, tuple(slices))
