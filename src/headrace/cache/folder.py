@@ -8,6 +8,8 @@ import os
 import stat
 from dataclasses import dataclass, field
 
+import msgspec
+
 from headrace.cache.layout import FOOTER_BYTES, PART_SUFFIX, PIN_SUFFIX, SUM_SUFFIX, Geometry, Kind, SegmentName, parse_segment
 
 ORPHAN_AGE_S = 60.0
@@ -18,8 +20,7 @@ _KINDS = (Kind.WHOLE, Kind.CHUNK, Kind.PAGE)
 _KIND_BITS = {kind: number << _INDEX_BITS for number, kind in enumerate(_KINDS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, gc=False):
     """One segment file."""
 
     name: SegmentName
