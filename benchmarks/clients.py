@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 
 import aiohttp
+from yarl import URL
+
 from load import signed
 from peers import Peer
-from yarl import URL
 
 
 class Client:

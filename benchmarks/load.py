@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from peers import Peer
 
 ROUNDS = int(os.environ.get("HEADRACE_BENCH_ROUNDS", "5"))

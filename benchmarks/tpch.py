@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import duckdb
+
 import peers
 from load import ROUNDS
 from peers import BIN, Peer

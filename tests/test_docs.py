@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.node import RunningNode, running_node
 
 ROOT = Path(__file__).parent.parent

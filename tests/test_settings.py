@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from headrace.model.errors import SettingsError
 from headrace.model.mounts import Residency, WriteMode
 from headrace.settings import load_settings

@@ -19,7 +19,7 @@ from headrace.model.clock import SystemClock
 from headrace.model.errors import SettingsError
 from headrace.model.objects import ByteRange, Version
 from headrace.namespace.namespace import Namespace
-from headrace.node.home import Home
+from headrace.node.home import Home, read_addresses
 from headrace.settings import Settings, load_settings
 
 Mode = Literal["auto", "remote", "embedded"]
@@ -190,14 +190,20 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
             f"{settings.home / CREDENTIALS_NAME} can be read"
         )
     local = Home(settings.home).handoff_socket
-    own = _reachable(settings.server.data_listen)
+    own = _own_endpoint(settings)
     handoff = str(local) if (not endpoint or _address(endpoint) == _address(own)) and local.exists() else None
     return await wiring.open_remote(
         endpoint or own, key.key_id, key.secret, region=settings.gateway.region, clock=SystemClock(), handoff_socket=handoff
     )
 
 
+def _own_endpoint(settings: Settings) -> str:
+    """Where the node of this home says it answers, else where it would."""
+    running = read_addresses(settings.home)
+    return running.data if running is not None else _reachable(settings.server.data_listen)
+
+
 def _choose(endpoint: str, settings: Settings) -> str:
-    if endpoint or _answers(_reachable(settings.server.data_listen)):
+    if endpoint or _answers(_own_endpoint(settings)):
         return "remote"
     return "embedded"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from headrace.model.errors import NotFound, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, CommonPrefix
@@ -13,8 +16,6 @@ from headrace.namespace.table import Mount, MountTable
 from headrace.namespace.union import UnionStore
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def mount(path: str, store: Store) -> Mount:

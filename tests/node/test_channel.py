@@ -6,6 +6,7 @@ import asyncio
 import socket
 
 import pytest
+
 from headrace.model.errors import DeadlineExceeded, NotFound, Unavailable
 from headrace.node.channel import Channel
 from headrace.node.messages import Amount, Audit, Done, Event, Free, Load, Reply, Request

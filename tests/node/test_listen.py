@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from headrace.model.errors import SettingsError
 from headrace.node.home import Home
 from headrace.node.listen import listen_many, listen_unix, parse_address, show_address

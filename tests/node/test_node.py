@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from support.node import RunningNode, running_node, start_node, stop_node
 
 BODY = b"headrace " * 5000

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from headrace.policy.rules import ANONYMOUS, Action, Caller, Policy, Rule
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headrace.policy.rules import ANONYMOUS, Action, Caller, Policy, Rule
 
 ANNA = Caller("anna")
 

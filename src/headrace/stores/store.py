@@ -58,5 +58,5 @@ class Store(ABC):
         await self.info(key)
         return ()
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027  most stores have nothing to free
         """Free connections and files. Readings still open may fail afterwards."""
