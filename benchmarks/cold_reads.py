@@ -125,8 +125,20 @@ def main() -> None:
             "cold_reads",
             "Cold reads (link: 40 ms round trip, 200 Mbit/s)",
             [
-                Row("sequential 256 MiB, time ÷ direct", statistics.median(a / b for a, b in seq), 1.05, "at most", *zip(*seq, strict=True)),
-                Row("random 64 KiB, time ÷ direct", statistics.median(a / b for a, b in rnd), 1.2, "at most", *zip(*rnd, strict=True)),
+                Row(
+                    "sequential 256 MiB, time ÷ direct",
+                    statistics.median(a / b for a, b in seq),
+                    1.05,
+                    "at most",
+                    *zip(*seq, strict=True),
+                ),
+                Row(
+                    "random 64 KiB, time ÷ direct",
+                    statistics.median(a / b for a, b in rnd),
+                    1.2,
+                    "at most",
+                    *zip(*rnd, strict=True),
+                ),
                 Row("added latency of a cold 4 KiB read, unshaped, ms (p50)", statistics.median(added), 1.0, "at most", added),
                 Row("256 clients on one cold 64 MiB object: store bytes ÷ object", max(herds), 1.05, "at most", herds),
             ],

@@ -63,7 +63,14 @@ def main() -> None:
             "listing",
             f"ListObjectsV2 over {KEYS:,} keys",
             [
-                Row(f"keys a second ÷ rclone's warm rate (its first {RCLONE_PAGES} pages)", ours / theirs, 5, "at least", [ours], [theirs]),
+                Row(
+                    f"keys a second ÷ rclone's warm rate (its first {RCLONE_PAGES} pages)",
+                    ours / theirs,
+                    5,
+                    "at least",
+                    [ours],
+                    [theirs],
+                ),
                 Row("growth of resident memory while listing all, MiB", grown / MIB, 50, "at most", [float(grown)]),
             ],
         )

@@ -97,5 +97,3 @@ def conditions() -> str:
         f"{day}, {os.cpu_count()} cores ({cpu}), Linux {platform.release()}, Python {platform.python_version()}, "
         f"load {os.getloadavg()[0]:.1f}; medians of {ROUNDS} rounds in turn"
     )
-
-

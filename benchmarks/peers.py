@@ -39,7 +39,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(command: list[str], *, log: Path, cpu: int | None = None, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: list[str], *, log: Path, cpu: int | None = None, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """A child for the length of a block; `cpu` pins it and all that it starts."""
     pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else command
     with open(log, "ab") as out:
@@ -189,7 +191,9 @@ def nginx(work: Path, data: Path, *, cpu: int | None = None) -> Iterator[Peer]:
     root = work / "nginx"
     root.mkdir()
     port, files = free_port(), free_port()
-    (root / "nginx.conf").write_text(_NGINX.format(root=root, data=data, port=port, files=files, user="user root; " if os.getuid() == 0 else ""))
+    (root / "nginx.conf").write_text(
+        _NGINX.format(root=root, data=data, port=port, files=files, user="user root; " if os.getuid() == 0 else "")
+    )
     binary = shutil.which("nginx") or "/usr/sbin/nginx"
     command = [binary, "-c", str(root / "nginx.conf"), "-e", str(root / "error.log")]
     with process(command, log=work / "nginx.log", cpu=cpu) as child:
@@ -215,7 +219,9 @@ def sketch(work: Path, data: Path, *, cpu: int | None = None) -> Iterator[Peer]:
 
 
 @contextmanager
-def headrace(work: Path, mounts: str, *, processes: int = 1, cpu: int | None = None, name: str = "node", env: dict[str, str] | None = None) -> Iterator[Peer]:
+def headrace(
+    work: Path, mounts: str, *, processes: int = 1, cpu: int | None = None, name: str = "node", env: dict[str, str] | None = None
+) -> Iterator[Peer]:
     """`headrace up` with `mounts` (TOML)."""
     home = work / name
     home.mkdir()
@@ -229,7 +235,13 @@ def headrace(work: Path, mounts: str, *, processes: int = 1, cpu: int | None = N
     pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else command
     # Where byte code may not be written every start compiles every module, which no installation does.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environ = {**inherited, "BENCH_SECRET": SECRET, "ORIGIN_ACCESS_KEY_ID": KEY, "ORIGIN_SECRET_ACCESS_KEY": SECRET, **(env or {})}
+    environ = {
+        **inherited,
+        "BENCH_SECRET": SECRET,
+        "ORIGIN_ACCESS_KEY_ID": KEY,
+        "ORIGIN_SECRET_ACCESS_KEY": SECRET,
+        **(env or {}),
+    }
     with open(work / f"{name}.log", "ab") as out:
         child = subprocess.Popen(pinned, stdout=out, stderr=out, env=environ, pass_fds=(theirs,))
     os.close(theirs)

@@ -35,7 +35,14 @@ class Row:
 def emit(name: str, title: str, rows: Sequence[Row]) -> None:
     """Print the table and keep it under results/."""
     found = conditions()
-    lines = [f"## {title}", "", found + ".", "", "| What | Found | Wanted | Holds | Medians (ours / theirs) |", "|---|---|---|---|---|"]
+    lines = [
+        f"## {title}",
+        "",
+        found + ".",
+        "",
+        "| What | Found | Wanted | Holds | Medians (ours / theirs) |",
+        "|---|---|---|---|---|",
+    ]
     for row in rows:
         wanted = f"{row.sense} {row.wanted:g}" if row.wanted is not None else "—"
         held = {True: "yes", False: "**no**", None: ""}[row.held]

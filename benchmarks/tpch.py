@@ -91,9 +91,30 @@ def main() -> None:
             "tpch",
             f"TPC-H scale {SCALE}, DuckDB, four queries",
             [
-                Row("direct ÷ warm through Headrace", _median_ratio(found["direct"], found["warm"]), 10, "at least", found["direct"], found["warm"]),
-                Row("warm through Headrace ÷ nginx on loopback", _median_ratio(found["warm"], found["nginx"]), 1.2, "at most", found["warm"], found["nginx"]),
-                Row("cold through Headrace ÷ direct", cold / statistics.median(found["direct"]), None, "at most", [cold], found["direct"]),
+                Row(
+                    "direct ÷ warm through Headrace",
+                    _median_ratio(found["direct"], found["warm"]),
+                    10,
+                    "at least",
+                    found["direct"],
+                    found["warm"],
+                ),
+                Row(
+                    "warm through Headrace ÷ nginx on loopback",
+                    _median_ratio(found["warm"], found["nginx"]),
+                    1.2,
+                    "at most",
+                    found["warm"],
+                    found["nginx"],
+                ),
+                Row(
+                    "cold through Headrace ÷ direct",
+                    cold / statistics.median(found["direct"]),
+                    None,
+                    "at most",
+                    [cold],
+                    found["direct"],
+                ),
             ],
         )
 

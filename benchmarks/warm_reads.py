@@ -70,7 +70,9 @@ def main() -> None:
         emit("warm_reads", "Warm reads, one serving process", rows)
 
 
-def compare(title: str, path: str, headers: dict[str, str], connections: int, ours: Peer, others: list[Peer], file: Path) -> list[Row]:
+def compare(
+    title: str, path: str, headers: dict[str, str], connections: int, ours: Peer, others: list[Peer], file: Path
+) -> list[Row]:
     body = file.read_bytes()
     expected = body[16777216:16842752] if headers else body
     for peer in (ours, *others):
@@ -87,7 +89,14 @@ def compare(title: str, path: str, headers: dict[str, str], connections: int, ou
     )
     size = "large" if len(expected) >= MIB else "small"
     return [
-        Row(f"{title}, × {peer.name}", ratio(rates[ours.name], rates[peer.name]), WANTED.get((size, peer.name)), "at least", rates[ours.name], rates[peer.name])
+        Row(
+            f"{title}, × {peer.name}",
+            ratio(rates[ours.name], rates[peer.name]),
+            WANTED.get((size, peer.name)),
+            "at least",
+            rates[ours.name],
+            rates[peer.name],
+        )
         for peer in others
     ]
 

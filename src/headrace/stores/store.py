@@ -18,7 +18,7 @@ class Store(ABC):
     one event loop. No verb retries: that is `RetryStore`'s work.
     """
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:  # noqa: ARG002  a default for most
         """The read, if it can be answered at once without waiting, else None. `ready` is set.
 
         Raises `NotFound` or `InvalidRange` when that is known at once. Never does IO that can block.
