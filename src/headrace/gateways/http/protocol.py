@@ -110,6 +110,8 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection at once, so that no half body can look whole."""
         self._close_after = True
+        if self.phase != CLOSED and not self.transport.is_closing():
+            self.pump.reset_on_close()
         self.transport.abort()
 
     def check(self, now_s: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Callable
 
 from headrace.model.reading import FileSlice, Piece, Reading
@@ -238,6 +239,13 @@ class Pump:
     def moved(self) -> int:
         """A count that grows as the client takes bytes."""
         return self._total + (self.body_sent if self._writing else 0) - self.transport.get_write_buffer_size()
+
+    def reset_on_close(self) -> None:
+        """Let the kernel throw away what it still holds, so that the client learns of the cut at once."""
+        try:
+            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            return  # the connection is gone already
 
     def lost(self) -> None:
         """The connection is gone: free what is held."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headrace.gateways.http.messages import Response, render_fields
 from headrace.gateways.s3.context import Call, xml_response
-from headrace.gateways.s3.errors import S3Error, refused
+from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp
 from headrace.policy.rules import Action
 
@@ -13,8 +13,6 @@ OWNER = "<Owner><ID>headrace</ID><DisplayName>headrace</DisplayName></Owner>"
 
 async def list_buckets(call: Call) -> Response:
     """The buckets that the caller may list."""
-    if call.identity.caller.anonymous:
-        raise refused("AccessDenied", "Access Denied")
     shown = [bucket for bucket in await call.namespace.buckets() if call.may(Action.LIST, f"/{bucket.name}")]
     inner = "".join(
         f"<Bucket><Name>{escape(bucket.name)}</Name><CreationDate>{timestamp(int(bucket.created_s))}</CreationDate></Bucket>"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from headrace.gateways.http.messages import BadFraming, Request, Response, render_fields
 from headrace.gateways.http.server import HttpServer
-from headrace.gateways.s3.auth import NOBODY, Authenticator, Identity
+from headrace.gateways.s3.auth import Authenticator, Identity
 from headrace.gateways.s3.buckets import get_bucket_location, get_bucket_versioning, head_bucket, list_buckets
 from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.errors import S3Error, error_body, refused, translate
@@ -17,7 +17,7 @@ from headrace.gateways.s3.hot import HotPath, HotRead
 from headrace.gateways.s3.keys import KeyRing
 from headrace.gateways.s3.listing import list_objects
 from headrace.gateways.s3.objects import get_object, get_object_attributes, get_object_tagging, head_object
-from headrace.gateways.s3.routes import Level, Operation, Route, check_unsupported_headers, find_route
+from headrace.gateways.s3.routes import Operation, Route, check_unsupported_headers, find_route
 from headrace.gateways.s3.stats import GatewayStats, Tally
 from headrace.gateways.s3.target import Target, read_target
 from headrace.gateways.settings import GatewaySettings
@@ -175,13 +175,15 @@ class S3Gateway:
     def _admit(self, request: Request, noted: _Noted) -> Call:
         """Who asks, what for, and whether they may. Raises `S3Error` before any store or cache is looked at."""
         now_s = self.clock.time()
-        identity = NOBODY
         target = read_target(request, self.settings.domain)
         noted.path = target.path
         identity = self._authenticator.identify(request, now_s)
         route = find_route(request.method.decode("latin-1"), target)
         noted.operation = route.operation.value
-        if route.level is not Level.SERVICE or route.operation is Operation.NOT_IMPLEMENTED:
+        if route.operation is Operation.LIST_BUCKETS:
+            if identity.caller.anonymous:
+                raise refused("AccessDenied", "Access Denied")
+        else:
             self._decide(identity, route, target)
         return Call(request, identity, target, route, self._namespace, self.policy, self.settings.region, now_s)
 
