@@ -22,6 +22,13 @@ from headrace.stores.memory import MemoryStore
 KEYS = ("a", "b", "dir/c")
 SIZES = (0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, CHUNK, CHUNK + 7, 2 * CHUNK + PAGE)
 BOUND_S = 30.0
+FAULTS = (
+    Fault(error=Unavailable("injected")),
+    Fault(cut_at=100),
+    Fault(extra=b"x"),
+    Fault(silent_cut_at=PAGE),
+    Fault(wrong_version="etag:z"),
+)
 
 
 class CachedStoreMachine(RuleBasedStateMachine):
@@ -126,9 +133,7 @@ class CachedStoreMachine(RuleBasedStateMachine):
                 path.unlink()
                 path.mkdir()
 
-    @rule(fault=st.sampled_from((
-        Fault(error=Unavailable("injected")), Fault(cut_at=100), Fault(extra=b"x"), Fault(silent_cut_at=PAGE), Fault(wrong_version="etag:z"),
-    )))  # fmt: skip
+    @rule(fault=st.sampled_from(FAULTS))
     def store_fault(self, fault: Fault) -> None:
         self.faulty.heal()
         self.faulty.add(fault)

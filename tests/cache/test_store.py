@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -19,6 +20,14 @@ from headrace.stores.faulty import Fault, FaultyStore
 from headrace.stores.memory import MemoryStore
 
 BIG = os.urandom(5 * CHUNK + 1234)
+DAMAGES = (
+    Fault(cut_at=0),
+    Fault(cut_at=PAGE + 1),
+    Fault(silent_cut_at=3),
+    Fault(extra=b"more"),
+    Fault(wrong_version="etag:x"),
+    Fault(wrong_size=9),
+)
 
 
 def rig_of(tmp_path: Path, **options: object) -> tuple[Rig, MemoryStore, FaultyStore]:
@@ -221,17 +230,13 @@ async def test_serve_stale_answers_from_pages_and_says_so(tmp_path: Path) -> Non
     await rig.pages.close()
 
 
-@pytest.mark.parametrize("fault", [
-    Fault(cut_at=0), Fault(cut_at=PAGE + 1), Fault(silent_cut_at=3), Fault(extra=b"more"), Fault(wrong_version="etag:x"), Fault(wrong_size=9),
-])  # fmt: skip
+@pytest.mark.parametrize("fault", DAMAGES)
 async def test_damaged_answer_leaves_no_page_behind(tmp_path: Path, fault: Fault) -> None:
     rig, _, faulty = rig_of(tmp_path)
     await rig.store.info("big")
     faulty.add(fault)
-    with pytest.raises((Unavailable, CorruptData, VersionChanged)):
-        await body_of(await rig.store.read("big", ByteRange(0, 4 * PAGE)))
-        pytest.fail("the fault was not seen") if not faulty.injected else None
-        raise CorruptData("recovered by asking again")
+    with contextlib.suppress(Unavailable, CorruptData, VersionChanged):  # or it was read again before a byte had left
+        assert await body_of(await rig.store.read("big", ByteRange(0, 4 * PAGE))) == BIG[: 4 * PAGE]
     assert faulty.injected
     await rig.settled()
     assert await body_of(await rig.store.read("big", ByteRange(0, 4 * PAGE))) == BIG[: 4 * PAGE]
