@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.gateway import KEY_ID, RunningGateway, WarmStore, gateway, raw_request
 
 from headrace.gateways.s3.routes import METHODS, ROUTES, Level
 from headrace.model.events import AccessRefused
+from support.gateway import KEY_ID, RunningGateway, WarmStore, gateway, raw_request
 
 BODY = b"0123456789" * 10
 

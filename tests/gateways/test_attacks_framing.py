@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.gateway import DEADLINE_S, RunningGateway, WarmStore, gateway, split_answers, until
 
 from headrace.gateways.settings import GatewaySettings
+from support.gateway import DEADLINE_S, RunningGateway, WarmStore, gateway, split_answers, until
 
 BODY = b"0123456789" * 10
 FAST = GatewaySettings(sweep_s=0.02, head_timeout_s=0.3, idle_timeout_s=0.5, floor_window_s=0.4, linger_s=0.2, max_connections=1100)

@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from support.gateway import KEY_ID, Answer, RunningGateway, WarmStore, gateway
 
 from headrace.gateways.s3.target import host_bucket
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.events import AccessRefused
 from headrace.policy.rules import Policy, Rule
+from support.gateway import KEY_ID, Answer, RunningGateway, WarmStore, gateway
 
 ODD = ["../x", "a/../../other/x", ".", "..", "//", "/", "a//b", "%2e%2e%2f", "%252e", "a\\..\\b", ";x", "a?b", "a#b", "é", "e\u0301",
        "+", " ", "\r\n", "\x01", "x" * 1024]  # fmt: skip

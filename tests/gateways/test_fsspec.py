@@ -17,8 +17,6 @@ import pytest
 from fsspec.tests.abstract import AbstractFixtures, AbstractGetTests, AbstractOpenTests
 from hypothesis import given
 from hypothesis import strategies as st
-from support.opener import BODY, open_small, read_length
-from support.sliced import SlicedStore, namespace_of
 
 from headrace.fs import HeadraceFileSystem
 from headrace.gateways.fsspec import Span, merge_spans
@@ -27,6 +25,8 @@ from headrace.model.objects import ObjectInfo
 from headrace.namespace.namespace import Namespace
 from headrace.session import SessionOptions
 from headrace.stores.memory import MemoryStore
+from support.opener import BODY, open_small, read_length
+from support.sliced import SlicedStore, namespace_of
 
 
 class WritableForTests(HeadraceFileSystem):

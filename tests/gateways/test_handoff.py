@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.sliced import SlicedStore
 
 from headrace.gateways.handoff import Decided, HandoffDesk, HandoffServer, may_hand_over
 from headrace.gateways.http.messages import BadFraming
@@ -30,6 +29,7 @@ from headrace.policy.rules import Policy, Rule
 from headrace.stores.handoff import MAX_HEAD_BYTES, HandoffChannel, HandoffStore, frame
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
+from support.sliced import SlicedStore
 
 BODY = bytes(range(256)) * 1024
 SECRET = "s" * 32

@@ -9,7 +9,6 @@ from urllib.parse import quote
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.gateway import KEY_ID, SECRET, signed_request
 
 from headrace.gateways.http.head import HeadParser
 from headrace.gateways.http.messages import Request
@@ -17,6 +16,7 @@ from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.keys import KeyRing
 from headrace.model.sigv4 import EMPTY_SHA256
+from support.gateway import KEY_ID, SECRET, signed_request
 
 EXAMPLE = KeyRing({"AKIAIOSFODNN7EXAMPLE": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"})
 EXAMPLE_TIME = datetime(2013, 5, 24, tzinfo=UTC).timestamp()
