@@ -82,8 +82,10 @@ class CachedStoreMachine(RuleBasedStateMachine):
     def read_all(self, key: str, together: int) -> None:
         async def many() -> None:
             await asyncio.gather(*(self.check(key, None) for _ in range(together)))
+            await self.rig.settled()
 
         self.loop.run_until_complete(many())
+        self.faulted = self.faulted and not self.faulty.injected
 
     async def check(self, key: str, byte_range: ByteRange | None) -> None:
         allowed = self.allowed(key)
@@ -106,7 +108,6 @@ class CachedStoreMachine(RuleBasedStateMachine):
             assert self.faulted or len(self.faulty.injected) > faults
         else:
             assert got in [body[start:end] for body in allowed if body is not None]
-        self.faulted = False
 
     @rule(share=st.sampled_from((0.3, 1.0)))
     def evict(self, share: float) -> None:
@@ -136,6 +137,7 @@ class CachedStoreMachine(RuleBasedStateMachine):
     @rule(fault=st.sampled_from(FAULTS))
     def store_fault(self, fault: Fault) -> None:
         self.faulty.heal()
+        self.faulty.injected.clear()
         self.faulty.add(fault)
         self.faulted = True
 
