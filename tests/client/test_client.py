@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-from support.sliced import namespace_of
 
 import headrace
 from headrace.client import Client, ReadRequest, namespace_path
@@ -13,6 +12,7 @@ from headrace.model.objects import CommonPrefix
 from headrace.namespace.namespace import Namespace
 from headrace.session import Session, SessionOptions
 from headrace.stores.memory import MemoryStore
+from support.sliced import namespace_of
 
 BODY = bytes(range(256)) * 5000
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.sliced import PAGE_BYTES, SlicedStore, namespace_of
 
 from headrace import bridge
 from headrace.model.errors import VersionChanged
@@ -18,6 +17,7 @@ from headrace.model.objects import ObjectInfo
 from headrace.namespace.namespace import Namespace
 from headrace.openfile import HeadraceFile, ObjectReader
 from headrace.session import Session, SessionOptions
+from support.sliced import PAGE_BYTES, SlicedStore, namespace_of
 
 BODY = random.Random(1).randbytes(5 * 1024 * 1024 + 12345)
 

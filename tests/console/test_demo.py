@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import require, wait_until
 
 from headrace.console.demo_queries import same_rows
 from headrace.console.demo_report import HEAD, Measured, Run, draw_chart, table_rows
 from headrace.console.demo_servers import free_ports, port_or_free
+from support.processes import require, wait_until
 
 ROWS = [
     Measured("one", Run(10.0, 2**20), Run(11.0, 2**20), Run(0.5, 0)),
