@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from support.load import open_files, resident_bytes, until
 from support.processes import require
 from support.rig import PAGE, Rig, rig

@@ -8,9 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from support.load import Answer, Refused, get_once, stamped, until, version_of
-from support.rig import PAGE, Rig, rig
-from support.servers import S3Server
 
 from headrace.testing.http_faults import (
     Action,
@@ -27,6 +24,9 @@ from headrace.testing.http_faults import (
 from headrace.testing.http_faults import (
     Answer as Answered,
 )
+from support.load import Answer, Refused, get_once, stamped, until, version_of
+from support.rig import PAGE, Rig, rig
+from support.servers import S3Server
 
 pytestmark = pytest.mark.servers
 

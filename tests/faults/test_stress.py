@@ -11,12 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.load import RawClient, Refused, open_files, resident_bytes, until, version_of
-from support.rig import PAGE, Rig, rig
-from support.servers import S3Server
 
 from headrace.testing.http_faults import Answer as Answered
 from headrace.testing.http_faults import Cut, Delay, When
+from support.load import RawClient, Refused, open_files, resident_bytes, until, version_of
+from support.rig import PAGE, Rig, rig
+from support.servers import S3Server
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(1800)]
 

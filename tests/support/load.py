@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, quote_path, sign_headers
+from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, quote_path, sign_headers, split_query
 
 LINE_BYTES = 64
 _VERSION = re.compile(rb"\|v(\d{10})\|")
@@ -82,7 +82,7 @@ class Signer:
         if known is None or time.monotonic() - known[0] > _SIGNED_FOR_S:
             bare, _, query = path.partition("?")
             raw = quote_path(bare.encode())
-            pairs = tuple(tuple(pair.encode().partition(b"=")[::2]) for pair in query.split("&") if pair)
+            pairs = tuple(split_query(query.encode()))
             request = UnsignedRequest(method.encode(), raw, pairs, ((b"host", self.netloc.encode()),))
             signed = sign_headers(request, SigningIdentity(self.key_id, self.secret, "us-east-1"), time.time())
             target = raw.decode() + (f"?{query}" if query else "")
