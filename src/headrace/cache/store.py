@@ -22,7 +22,7 @@ from headrace.model.clock import Clock
 from headrace.model.errors import AccessDenied, InvalidRange, NotFound, Unavailable, VersionChanged
 from headrace.model.mounts import Freshness, Residency
 from headrace.model.objects import ByteRange, Emit, Listing, ObjectInfo, Version
-from headrace.model.reading import Reading, Served
+from headrace.model.reading import FileSlice, Reading, Served
 from headrace.stores.keys import cut_range
 from headrace.stores.store import Store
 
@@ -103,6 +103,9 @@ class CachedStore(Store):
             return None
         self._pages.hits += 1
         self._pages.hit_bytes += byte_range.end - byte_range.start
+        for piece in ready:
+            if isinstance(piece, FileSlice):
+                piece.until = known.asked_s + self._bound_s
         return ReadyReading(info, byte_range, Served.HIT, age_s, ready)
 
     async def info(self, key: str) -> ObjectInfo:
