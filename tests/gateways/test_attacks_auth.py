@@ -52,7 +52,7 @@ def forge_query(request: Any) -> None:
 
 
 @pytest.mark.parametrize("form", ["header", "presigned", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
-                                  "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "UNSIGNED-PAYLOAD"])  # fmt: skip
+                                  "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "UNSIGNED-PAYLOAD"])  # fmt: skip  # noqa: E501
 @pytest.mark.parametrize(("method", "target"), VERBS)
 def test_1_every_verb_refuses_a_forged_signature(running: RunningGateway, method: str, target: str, form: str) -> None:
     if form == "presigned":
@@ -92,7 +92,9 @@ def test_4_unsigned_amz_headers_on_a_presigned_url(running: RunningGateway, name
     assert (answer.status, answer.code) == (403, "AccessDenied")
 
 
-@pytest.mark.parametrize("added", ["versionId=null", "response-content-type=text%2Fhtml", "partNumber=1", "x-id=GetObject", "acl"])
+@pytest.mark.parametrize(
+    "added", ["versionId=null", "response-content-type=text%2Fhtml", "partNumber=1", "x-id=GetObject", "acl"]
+)
 def test_5_parameters_added_to_a_presigned_url(running: RunningGateway, added: str) -> None:
     def add(request: Any) -> None:
         request.url += "&" + added

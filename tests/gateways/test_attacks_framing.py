@@ -12,7 +12,9 @@ from headrace.gateways.settings import GatewaySettings
 from support.gateway import DEADLINE_S, RunningGateway, WarmStore, gateway, split_answers, until
 
 BODY = b"0123456789" * 10
-FAST = GatewaySettings(sweep_s=0.02, head_timeout_s=0.3, idle_timeout_s=0.5, floor_window_s=0.4, linger_s=0.2, max_connections=1100)
+FAST = GatewaySettings(
+    sweep_s=0.02, head_timeout_s=0.3, idle_timeout_s=0.5, floor_window_s=0.4, linger_s=0.2, max_connections=1100
+)
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
@@ -71,11 +73,13 @@ def test_35_too_much_of_anything(running: RunningGateway, head: bytes, status: i
 
 
 def test_33_a_body_that_nobody_wants_is_bounded(running: RunningGateway) -> None:
-    answer = running.talk(running.sign("GET", "/data/key", {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}, body=b"<a>" * 1_000_000))[0]
+    answer = running.talk(
+        running.sign("GET", "/data/key", {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}, body=b"<a>" * 1_000_000)
+    )[0]
     assert answer.status in (400, 413)
 
 
-@pytest.mark.parametrize("value", ["bytes=" + ",".join(f"{i}-{i}" for i in range(3000)), "bytes=-0", "bytes=9-1", f"bytes=0-{2**64}",
+@pytest.mark.parametrize("value", ["bytes=" + ",".join(f"{i}-{i}" for i in range(3000)), "bytes=-0", "bytes=9-1", f"bytes=0-{2**64}",  # noqa: E501
                                    f"bytes={2**64}-", "bytes=" + "," * 5000, "bytes=0-50,20-90"])  # fmt: skip
 def test_34_ranges_are_cheap(running: RunningGateway, value: str) -> None:
     data = running.sign("GET", "/data/key", {"Range": value})

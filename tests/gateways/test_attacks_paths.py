@@ -14,7 +14,7 @@ from headrace.model.events import AccessRefused
 from headrace.policy.rules import Policy, Rule
 from support.gateway import KEY_ID, Answer, RunningGateway, WarmStore, gateway
 
-ODD = ["../x", "a/../../other/x", ".", "..", "//", "/", "a//b", "%2e%2e%2f", "%252e", "a\\..\\b", ";x", "a?b", "a#b", "é", "e\u0301",
+ODD = ["../x", "a/../../other/x", ".", "..", "//", "/", "a//b", "%2e%2e%2f", "%252e", "a\\..\\b", ";x", "a?b", "a#b", "é", "e\u0301",  # noqa: E501
        "+", " ", "\r\n", "\x01", "x" * 1024]  # fmt: skip
 
 
@@ -61,7 +61,9 @@ def test_15_dots_do_not_climb(running: RunningGateway, path: str) -> None:
     assert respelled(running, "GET", "/data/../other/x", path).code == "NoSuchKey"
 
 
-@pytest.mark.parametrize("path", ["/data/a/secret/x", "/data/a%2Fsecret%2Fx", "/data/a%2fsecret/x", "/data/%61/secret/x", "/data%2Fa/secret/x"])
+@pytest.mark.parametrize(
+    "path", ["/data/a/secret/x", "/data/a%2Fsecret%2Fx", "/data/a%2fsecret/x", "/data/%61/secret/x", "/data%2Fa/secret/x"]
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_17_the_decided_path_is_the_fetched_path(running: RunningGateway, path: str, method: str) -> None:
     for headers in ({}, {"Range": "bytes=0-0"}, {"If-None-Match": "*"}):
@@ -104,7 +106,9 @@ def test_19_host_style_takes_the_bucket_from_the_name_alone(running: RunningGate
 
 def test_35_metadata_cannot_split_an_answer() -> None:
     store = WarmStore()
-    store.put("key", b"x", metadata=(("a", "1\r\nset-cookie: x"), ("b\r\nc", "2"), ("n", "é\0")), content_type="text/plain\r\nx: y")
+    store.put(
+        "key", b"x", metadata=(("a", "1\r\nset-cookie: x"), ("b\r\nc", "2"), ("n", "é\0")), content_type="text/plain\r\nx: y"
+    )
     with gateway({"/data": store}) as own:
         answer = own.ask("GET", "/data/key")
         assert answer.status == 200

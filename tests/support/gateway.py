@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvloop
@@ -81,11 +81,11 @@ class RunningGateway:
         self.clock = MovableClock()
         self.keys = KeyRing({KEY_ID: SECRET})
         self.namespace = Namespace(
-            MountTable(Mount(path, MountSpec(path=path, store="memory://", anonymous=path in anonymous), s) for path, s in stores.items())
+            MountTable(
+                Mount(path, MountSpec(path=path, store="memory://", anonymous=path in anonymous), s) for path, s in stores.items()
+            )
         )
-        self.gateway = S3Gateway(
-            self.namespace, self.keys, policy, clock=self.clock, emit=self.events.append, settings=settings
-        )
+        self.gateway = S3Gateway(self.namespace, self.keys, policy, clock=self.clock, emit=self.events.append, settings=settings)
         self.loop: asyncio.AbstractEventLoop
         self.server: Server
         self.host = "127.0.0.1"
@@ -158,13 +158,13 @@ def raw_request(method: str, target: str, host: str, headers: dict[str, str], bo
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
-def exchange(host: str, port: int, data: bytes, *, heads: bool = False, eof: bool = False, timeout_s: float = DEADLINE_S) -> list[Answer]:
+def exchange(
+    host: str, port: int, data: bytes, *, heads: bool = False, eof: bool = False, timeout_s: float = DEADLINE_S
+) -> list[Answer]:
     """Send `data`, read until the server closes, and split the answers."""
     with socket.create_connection((host, port), timeout=timeout_s) as sock:
-        try:
+        with suppress(ConnectionResetError, BrokenPipeError):
             sock.sendall(data)
-        except (ConnectionResetError, BrokenPipeError):
-            pass
         if eof:
             sock.shutdown(socket.SHUT_WR)
         received = bytearray()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from headrace.gateways.http.messages import BadFraming
 def decode(decoder: BodyDecoder, data: bytes, cuts: list[int]) -> tuple[bytes, bytes]:
     out, rest = b"", b""
     places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         if decoder.done:
             rest += data[start:end]
             continue

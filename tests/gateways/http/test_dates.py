@@ -23,7 +23,9 @@ def test_all_three_forms_are_read(text: bytes) -> None:
     assert parse_date(text, NOW) == 784111777
 
 
-@pytest.mark.parametrize("text", [b"", b"0", b"Sun, 31 Feb 1994 08:49:37 GMT", b"Sun, 06 Nov 1994 25:49:37 GMT", b"Sun, 06 Nov 1994 08:49:37"])
+@pytest.mark.parametrize(
+    "text", [b"", b"0", b"Sun, 31 Feb 1994 08:49:37 GMT", b"Sun, 06 Nov 1994 25:49:37 GMT", b"Sun, 06 Nov 1994 08:49:37"]
+)
 def test_anything_else_is_no_date(text: bytes) -> None:
     assert parse_date(text, NOW) is None
 

@@ -142,7 +142,8 @@ line = st.binary(max_size=20) | st.sampled_from(
 
 
 @given(
-    first=st.sampled_from([b"GET /a HTTP/1.1", b"POST /a?b HTTP/1.1", b"GET / HTTP/1.0", b"GET /\x7f HTTP/1.1"]) | st.binary(max_size=20),
+    first=st.sampled_from([b"GET /a HTTP/1.1", b"POST /a?b HTTP/1.1", b"GET / HTTP/1.0", b"GET /\x7f HTTP/1.1"])
+    | st.binary(max_size=20),
     lines=st.lists(line, max_size=6),
     end=st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n"]),
 )

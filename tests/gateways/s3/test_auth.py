@@ -83,9 +83,13 @@ def test_whatever_botocore_signs_is_accepted_and_nothing_near_it(
     key: str, query: list[tuple[str, str]], header: str, presign: bool
 ) -> None:
     now = datetime.now(UTC).timestamp()
-    encoded = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query if not name.lower().startswith("x-amz"))
+    encoded = "&".join(
+        f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query if not name.lower().startswith("x-amz")
+    )
     target = f"/data/{quote(key, safe='/-._~')}" + (f"?{encoded}" if encoded else "")
-    data = signed_request("http://h:1", "GET", target, {"x-amz-meta-a": header} if not presign else {}, presign=600 if presign else 0)
+    data = signed_request(
+        "http://h:1", "GET", target, {"x-amz-meta-a": header} if not presign else {}, presign=600 if presign else 0
+    )
     request = parse(data)
     authenticator = Authenticator(KeyRing({KEY_ID: SECRET}), "us-east-1")
     assert authenticator.identify(request, now).caller.key_id == KEY_ID

@@ -24,7 +24,9 @@ def running() -> Iterator[RunningGateway]:
     store = WarmStore()
     for key in KEYS:
         store.put(key, key.encode(), metadata=(("colour", "blue"),), tags=(("team", "a&b"),))
-    with gateway({"/data": store, "/public": store}, anonymous=("/public",), settings=GatewaySettings(sweep_s=0.05, domain="localhost")) as found:
+    with gateway(
+        {"/data": store, "/public": store}, anonymous=("/public",), settings=GatewaySettings(sweep_s=0.05, domain="localhost")
+    ) as found:
         yield found
 
 
@@ -103,7 +105,9 @@ def test_errors_have_their_codes(client: Any, call: str, arguments: dict[str, An
 
 
 def test_presigned_urls_work_as_they_are(client: Any) -> None:
-    url = client.generate_presigned_url("get_object", Params={"Bucket": "data", "Key": "a b/ü", "ResponseContentType": "text/x"}, ExpiresIn=60)
+    url = client.generate_presigned_url(
+        "get_object", Params={"Bucket": "data", "Key": "a b/ü", "ResponseContentType": "text/x"}, ExpiresIn=60
+    )
     with urllib.request.urlopen(url) as answer:
         assert answer.read() == "a b/ü".encode()
         assert answer.headers["content-type"] == "text/x"

@@ -53,6 +53,10 @@ def test_if_range_needs_the_very_version() -> None:
     assert not range_still_valid(AFTER, INFO, NOW)
 
 
-@given(st.dictionaries(st.sampled_from([b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"]), st.binary(max_size=60)))
+@given(
+    st.dictionaries(
+        st.sampled_from([b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"]), st.binary(max_size=60)
+    )
+)
 def test_any_bytes_are_judged(headers: dict[bytes, bytes]) -> None:
     assert judge(headers, INFO, NOW) in Verdict

@@ -70,6 +70,7 @@ def test_any_bytes_are_a_range_or_none(header: bytes) -> None:
 
 
 def test_ten_thousand_ranges_cost_nothing() -> None:
-    begin = time.perf_counter()
-    assert parse_range(b"bytes=" + b",".join(b"%d-" % i for i in range(10_000))) is None
-    assert time.perf_counter() - begin < 0.01
+    header = b"bytes=" + b",".join(b"%d-" % i for i in range(10_000))
+    begin = time.process_time()
+    assert parse_range(header) is None
+    assert time.process_time() - begin < 0.01
