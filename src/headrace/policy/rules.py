@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -24,7 +25,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     callers: tuple[str, ...] = ("*",)
     actions: tuple[Action, ...] = (Action.READ, Action.LIST)
-    effect: str = "allow"
+    effect: Literal["allow", "deny"] = "allow"
+
+    def __post_init__(self) -> None:
+        # A rule that can never hold must not stand there as if it did: a misspelt deny would deny nothing.
+        if not self.path.startswith("/"):
+            raise ValueError(f"a rule's path must begin with a slash, not {self.path[:80]!a}")
+        if not self.actions or not self.callers or not all(self.callers):
+            raise ValueError(f"the rule for {self.path[:80]!a} names no caller or no action: leave the key out for the default")
 
     def covers_path(self, path: str) -> bool:
         if self.path.endswith("*"):
