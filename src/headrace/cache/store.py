@@ -141,6 +141,9 @@ class CachedStore(Store):
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
         return await self._inner.tags(key)
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        return await self._inner.part(info, number)
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -52,6 +52,11 @@ class Namespace:
         target = self._object_target(path)
         return await target.mount.store.tags(target.key)
 
+    async def part(self, path: str, info: ObjectInfo, number: int) -> ByteRange:
+        """`Store.part` of the object that `info` describes at `path`."""
+        target = self._object_target(path)
+        return await target.mount.store.part(with_key(info, target.key), number)
+
     async def list(self, root: str, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         """`Store.list` of everything below `root` (`/` or `/bucket…`), keys relative to it.
 

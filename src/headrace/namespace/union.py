@@ -63,6 +63,15 @@ class UnionStore(Store):
                 continue
         return await self.members[-1].tags(key)
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        for member in self.members[:-1]:
+            try:
+                await member.info(info.key)
+            except NotFound:
+                continue
+            return await member.part(info, number)
+        return await self.members[-1].part(info, number)
+
     async def close(self) -> None:
         for member in self.members:
             await member.close()

@@ -99,6 +99,10 @@ class FaultyStore(Store):
         await self._strike("tags", key)
         return await self._inner.tags(key)
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        await self._strike("part", info.key)
+        return await self._inner.part(info, number)
+
     async def close(self) -> None:
         await self._inner.close()
 

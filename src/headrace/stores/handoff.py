@@ -316,6 +316,9 @@ class HandoffStore(Store):
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
         return await self._inner.tags(key)
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        return await self._inner.part(info, number)
+
     async def close(self) -> None:
         self._leases.clear()
         self._channel.close()

@@ -244,6 +244,12 @@ def range_header(asked: ByteRange) -> tuple[str, str]:
     return "range", f"bytes={asked.start}-{asked.end - 1}"
 
 
+def held_range(headers: Headers) -> ByteRange | None:
+    """The bytes that an answer's `content-range` says it holds, or None."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    return ByteRange(int(match[1]), int(match[2]) + 1) if match is not None and match[1] is not None else None
+
+
 def range_size(headers: Headers) -> int | None:
     """The object's size that a 416 tells, or None."""
     match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))

@@ -95,6 +95,13 @@ class LimitStore(Store):
         finally:
             self.leave()
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        await self._enter(info.key)
+        try:
+            return await self._inner.part(info, number)
+        finally:
+            self.leave()
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -35,6 +35,9 @@ class PrefixedStore(Store):
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
         return await self._inner.tags(self._full(key))
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        return await self._inner.part(with_key(info, self._full(info.key)), number)
+
     async def close(self) -> None:
         await self._inner.close()
 

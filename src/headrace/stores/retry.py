@@ -123,6 +123,9 @@ class RetryStore(Store):
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
         return await self._retried(lambda: self._inner.tags(key), key)
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        return await self._retried(lambda: self._inner.part(info, number), info.key)
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -12,7 +12,7 @@ from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
 from headrace.stores.credentials import CredentialsProvider, credentials_provider
-from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, range_header
+from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, held_range, range_header
 from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3_account import S3AccountStore
@@ -110,6 +110,17 @@ class S3Store(Store):
                 break
             token = page.token
         raise self._stuck(prefix)
+
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        if info.parts <= 1 or number > info.parts:
+            return await super().part(info, number)
+        headers = [("if-match", f'"{info.etag}"')]
+        response = await self._requests.send("HEAD", info.key, headers=headers, query=[(b"partNumber", str(number).encode())])
+        response.close()
+        found = held_range(response.headers)
+        if found is None:
+            return await super().part(info, number)  # a server that knows no part numbers describes the whole object
+        return found
 
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
         check_key(key)

@@ -42,6 +42,10 @@ class S3AccountStore(Store):
         store, inner = self._find(key)
         return await store.tags(inner)
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        store, inner = self._find(info.key)
+        return await store.part(with_key(info, inner), number)
+
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
         bucket, slash, _ = prefix.partition("/")

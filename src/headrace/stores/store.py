@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from headrace.model.errors import InvalidRange, Unsupported
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
 
@@ -57,6 +58,18 @@ class Store(ABC):
         """The object's tags, sorted by name; none where the store knows no tags. Raises `NotFound`."""
         await self.info(key)
         return ()
+
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        """The bytes of multipart part `number` (from 1) of the version that `info` describes.
+
+        An object that is not known to have parts is its own first one. Raises `InvalidRange` where there is no such
+        part, `Unsupported` where the store does not tell, and `VersionChanged`.
+        """
+        if info.parts > 1 and number <= info.parts:
+            raise Unsupported(f"{info.key!r}: where its parts begin is not known here; read it by range", path=info.key)
+        if number != 1:
+            raise InvalidRange(f"{info.key!r} has no part {number}", path=info.key, size=info.size)
+        return ByteRange(0, info.size)
 
     async def close(self) -> None:  # noqa: B027  most stores have nothing to free
         """Free connections and files. Readings still open may fail afterwards."""

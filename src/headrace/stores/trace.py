@@ -47,6 +47,9 @@ class TraceStore(Store):
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
         return await self._traced("tags", lambda: self._inner.tags(key))
 
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        return await self._traced("part", lambda: self._inner.part(info, number))
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -69,7 +69,7 @@ async def _get_once(call: Call) -> Response:
     refusal = _judge(call, info)
     if refusal is not None:
         return refusal
-    wish = _effective_range(call, info, wish)
+    wish = await _effective_range(call, info, wish)
     cut = fit_range(wish, info.size)
     if cut is None:
         raise InvalidRange("the range lies outside the object", path=call.path, size=info.size)
@@ -84,7 +84,7 @@ async def head_object(call: Call) -> Response:
     refusal = _judge(call, info)
     if refusal is not None:
         return refusal
-    wish = _effective_range(call, info, parse_range(call.request.headers.get(b"range")))
+    wish = await _effective_range(call, info, parse_range(call.request.headers.get(b"range")))
     cut = fit_range(wish, info.size)
     if cut is None:
         raise InvalidRange("the range lies outside the object", path=call.path, size=info.size)
@@ -119,23 +119,23 @@ def _judge(call: Call, info: ObjectInfo) -> Response | None:
     return None
 
 
-def _effective_range(call: Call, info: ObjectInfo, wish: RangeWish) -> RangeWish:
+async def _effective_range(call: Call, info: ObjectInfo, wish: RangeWish) -> RangeWish:
     number = call.target.get("partNumber")
     if call.target.has("partNumber"):
         if wish is not None:
             raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
-        return _part_range(number, info)
+        return await _part_range(call, number, info)
     return wish if range_still_valid(call.request.headers.get(b"if-range"), info, call.now_s) else None
 
 
-def _part_range(number: str, info: ObjectInfo) -> RangeWish:
+async def _part_range(call: Call, number: str, info: ObjectInfo) -> RangeWish:
     if not (number.isascii() and number.isdigit()) or not 1 <= int(number[:6]) <= 10000:
         raise S3Error("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
-    if int(number) > max(info.parts, 1):
-        raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
-    if info.parts > 1:
-        raise S3Error("NotImplemented", "Where this object's parts begin is not known here; read it by Range.")
-    return ByteRange(0, info.size) if info.size else None
+    try:
+        found = await call.namespace.part(call.path, info, int(number))
+    except InvalidRange as error:
+        raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable") from error
+    return found if found.length else None
 
 
 async def _start(reading: Reading) -> Reading:
