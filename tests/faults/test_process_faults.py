@@ -159,7 +159,7 @@ async def test_sigterm_under_load_finishes_what_runs_refuses_what_is_new_and_exi
 ) -> None:
     async with rig(tmp_path, seaweedfs_server, processes=2) as system:
         await system.put(key, 1, SIZE)
-        system.fault("slow", Slow(400_000), when=When("GET", path=key, times=0))
+        system.fault("slow", Slow(200_000), when=When("GET", path=key, times=0))
         running = [asyncio.create_task(system.get(key)) for _ in range(8)]
         await until(lambda: system.happened["slow"] >= 1, "reads are running")
         await asyncio.sleep(0.3)

@@ -14,7 +14,7 @@ import pytest
 
 from headrace.testing.http_faults import Answer as Answered
 from headrace.testing.http_faults import Cut, Delay, When
-from support.load import RawClient, Refused, open_files, resident_bytes, until, version_of
+from support.load import RawClient, Refused, kinds_of_files, open_files, resident_bytes, until, version_of
 from support.rig import PAGE, Rig, rig
 from support.servers import S3Server
 
@@ -135,6 +135,8 @@ async def test_mixed_reads_stay_right_and_nothing_leaks(tmp_path: Path, seaweedf
         assert stress.overwrites > SECONDS
         assert stress.mount_changes >= 2
         assert set(system.node.worker_pids()) == set(before), "a process has died"
+        await asyncio.sleep(2.0)
+        print({pid: (before[pid], dict(kinds_of_files(pid)), resident_bytes(pid)) for pid in before})
         for pid, (files, resident) in before.items():
             await until(
                 lambda pid=pid, files=files: open_files(pid) <= files * 1.05 + 8, "descriptors are given back", deadline_s=70

@@ -6,9 +6,11 @@ boto3 costs its caller milliseconds per GET, so load comes from raw sockets with
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,6 +171,19 @@ async def get_once(signer: Signer, path: str, **options: int | str | float | Non
 def open_files(pid: int) -> int:
     """How many descriptors a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def kinds_of_files(pid: int) -> Counter[str]:
+    """What a process has open, by kind: `socket`, `anon_inode`, the suffix of a file's name, …"""
+    kinds: Counter[str] = Counter()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            name = str(descriptor.readlink())
+            kind = name.partition(":")[0]
+            if name.startswith("/"):
+                kind = re.sub(r"[0-9a-f]*$", "", Path(name.removesuffix(" (deleted)")).suffix)
+            kinds[kind + (" deleted" if name.endswith("(deleted)") else "")] += 1
+    return kinds
 
 
 def resident_bytes(pid: int) -> int:

@@ -67,9 +67,10 @@ class Supervisor:
             control = stack.enter_context(listen_many(server.control_listen, 1)[0])
             handoff = stack.enter_context(listen_unix(self._home.handoff_socket))
             stack.callback(self._home.handoff_socket.unlink, missing_ok=True)
-            tier = MemoryTier.create(self._settings.cache.memory_bytes, self._settings.cache.geometry.page)
-            stack.callback(tier.close)
-            self._memory_fd = tier.fd
+            if self._settings.cache.memory_bytes:
+                tier = MemoryTier.create(self._settings.cache.memory_bytes, self._settings.cache.geometry.page)
+                stack.callback(tier.close)
+                self._memory_fd = tier.fd
             for sig in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(sig, self._stop.set)
             workers = [self._worker(index, sock, handoff) for index, sock in enumerate(data)]
@@ -85,7 +86,8 @@ class Supervisor:
                 await asyncio.gather(*running, return_exceptions=True)
 
     def _worker(self, index: int, sock: socket.socket, handoff: socket.socket) -> Child:
-        fds = (sock.fileno(), handoff.fileno(), self._memory_fd)
+        memory = () if self._memory_fd < 0 else (self._memory_fd,)
+        fds = (sock.fileno(), handoff.fileno(), *memory)
         return Child("headrace.node.worker", boot=self._boot(index), fds=fds, on_event=self._hear)
 
     def _boot(self, index: int) -> Callable[[], asyncio.Future[Boot]]:

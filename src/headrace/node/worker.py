@@ -144,7 +144,7 @@ async def _run(channel_fd: int, data_fd: int, handoff_fd: int) -> None:
 
 
 def main() -> None:
-    channel_fd, data_fd, handoff_fd, _ = (int(text) for text in sys.argv[1:5])
+    channel_fd, data_fd, handoff_fd = (int(text) for text in sys.argv[1:4])
     # The terminal's Ctrl-C reaches the whole group; what it means is the supervisor's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
