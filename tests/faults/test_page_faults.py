@@ -114,9 +114,8 @@ async def test_damage_done_while_nobody_runs_is_noticed_after_the_start(
         for pid in reversed(system.every_pid()):
             os.kill(pid, signal.SIGKILL)
         system.node.process.wait()
-        for path in (path for path in system.pages.rglob("*") if path.is_file()):
-            if path.name != "FORMAT":
-                damage(path)
+        for path in [path for path in system.pages.glob("*/*") if path.is_file() and path.stat().st_size]:
+            damage(path)
         await system.restart()
         assert await system.right(key, SIZE) == 1
 

@@ -80,6 +80,9 @@ class Supervisor:
             try:
                 await self._control(workers, control)
             finally:
+                # Closing is not enough: workers hold these too, and a queue that nobody accepts from makes clients wait.
+                for sock in data:
+                    sock.shutdown(socket.SHUT_RD)
                 await asyncio.gather(*(child.stop(Drain(drain_s), timeout_s=drain_s + 5) for child in (*workers, keeper)))
                 for task in running:
                     task.cancel()
