@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from support.load import Answer, RawClient, Signer, get_once, stamped, version_of
-from support.node import RunningNode, start_node, stop_node
-from support.servers import S3Server
-
 from headrace.model.sigv4 import SigningIdentity
 from headrace.testing.http_faults import Action, Fault, When
 from headrace.testing.proxy import FaultProxy, Seen
+from support.load import Answer, RawClient, Signer, get_once, stamped, version_of
+from support.node import RunningNode, start_node, stop_node
+from support.servers import S3Server
 
 PAGE = 64 * 1024
 CHUNK = 64 * PAGE
