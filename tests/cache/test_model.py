@@ -12,12 +12,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from support.caching import CHUNK, PAGE, Rig, body_of, ready_bytes
 
 from headrace.model.errors import CorruptData, InvalidRange, NotFound, Unavailable, VersionChanged
 from headrace.model.objects import ByteRange
 from headrace.stores.faulty import Fault, FaultyStore
 from headrace.stores.memory import MemoryStore
+from support.caching import CHUNK, PAGE, Rig, body_of, ready_bytes
 
 KEYS = ("a", "b", "dir/c")
 SIZES = (0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, CHUNK, CHUNK + 7, 2 * CHUNK + PAGE)

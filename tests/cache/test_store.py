@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 import pytest
-from support.caching import CHUNK, PAGE, Rig, body_of, ready_bytes, until
 
 from headrace.model.errors import CorruptData, InvalidRange, NotFound, Unavailable, VersionChanged
 from headrace.model.events import PagesDropped, TierFault
@@ -18,6 +17,7 @@ from headrace.model.objects import ByteRange
 from headrace.model.reading import FileSlice, Served
 from headrace.stores.faulty import Fault, FaultyStore
 from headrace.stores.memory import MemoryStore
+from support.caching import CHUNK, PAGE, Rig, body_of, ready_bytes, until
 
 BIG = os.urandom(5 * CHUNK + 1234)
 DAMAGES = (

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headrace.cache.fills import PageTier
 from headrace.cache.layout import parse_segment
+from headrace.cache.moves import PageTier
 from headrace.cache.pages import PageCache, no_touches
 from headrace.cache.settings import CacheSettings, DiskSettings
 from headrace.cache.store import CachedStore, CacheOptions

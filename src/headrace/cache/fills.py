@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 from headrace.cache.fill import Fill, Filler, Source, as_headrace_error
 from headrace.cache.handles import CachedObject
+from headrace.cache.moves import Moves
 from headrace.cache.plan import Run
 from headrace.model.clock import Clock
 from headrace.model.events import FillEnded
@@ -16,29 +16,14 @@ from headrace.model.reading import Reading
 _CLOSE_S = 5.0
 
 
-class PageTier(Protocol):
-    """Pages in memory, as `arena.MemoryTier` keeps them. No call blocks."""
-
-    def get(self, object_id: bytes, page: int) -> bytes | None: ...
-
-    def put(self, object_id: bytes, page: int, data: bytes | memoryview) -> bool:
-        """False when it was not admitted."""
-
-    def drop(self, object_id: bytes) -> int:
-        """How many pages were dropped."""
-
-    def drop_mount(self, tag: bytes) -> int:
-        """The same for all of a mount's."""
-
-
 class Fills:
     """Registry and owner of the fills' tasks."""
 
-    def __init__(self, *, budget_bytes: int, clock: Clock, emit: Emit, memory: PageTier | None) -> None:
+    def __init__(self, *, budget_bytes: int, clock: Clock, emit: Emit, moves: Moves | None) -> None:
         self._budget_bytes = budget_bytes
         self._clock = clock
         self._emit = emit
-        self._memory = memory
+        self._moves = moves
         self._growing: dict[tuple[bytes, int], Fill] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.held_bytes = 0
@@ -104,11 +89,11 @@ class Fills:
             self._emit(FillEnded(mount, fill.fetched, seconds, type(fill.error).__name__ if fill.error else ""))
 
     def _keep_in_memory(self, fill: Fill) -> bool:
-        if self._memory is None:
+        if self._moves is None:
             return False
         size = fill.target.geometry.page
         kept = True
         for page in range(fill.run.first, fill.run.last):
             data = fill.view(page * size, min((page + 1) * size, fill.end))
-            kept = self._memory.put(fill.target.object_id, page, data) and kept
+            kept = self._moves.put(fill.target, page, data) and kept
         return kept

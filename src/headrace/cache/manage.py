@@ -93,9 +93,7 @@ async def free_mount(pages: PageCache, tag: bytes, group: Group) -> Freed:
             freed += await directory.run(partial(_remove, directory, names[start : start + _BATCH], group))
         pages.forget(names)
         objects.update(name.object_id for name in names)
-    if pages.memory is not None:
-        in_memory = pages.memory.drop_mount(tag)
-        freed += in_memory * pages.geometry.page
+    freed += pages.drop_mount_in_memory(tag) * pages.geometry.page
     return Freed(len(objects), freed)
 
 

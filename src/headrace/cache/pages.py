@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 
 from headrace.cache.directory import NoTouches, PageDirectory, Touching
-from headrace.cache.fills import Fills, PageTier
+from headrace.cache.fills import Fills
 from headrace.cache.handles import CachedObject, Handles
 from headrace.cache.layout import SegmentName
+from headrace.cache.moves import Moves, PageTier
 from headrace.cache.segment import Segment, SegmentBad, SegmentGone
 from headrace.cache.settings import CacheSettings
 from headrace.cache.touches import Touches
@@ -27,6 +28,9 @@ from headrace.model.reading import Buffer, FileSlice, Piece
 
 SMALL_BYTES = 128 * 1024
 """Answers up to this long are handed on as bytes, longer ones as file slices."""
+
+MEMORY_READY_BYTES = 8 * 1024 * 1024
+"""Answers up to this long are copied out of the memory tier at once; longer ones stream."""
 
 _READ_BYTES = 1 << 20
 _PROBE_STEP_BYTES = 256 * 1024
@@ -58,6 +62,10 @@ class CacheStats(msgspec.Struct, frozen=True):
     filling_bytes: int
     disks_out: int
     disk_faults: int
+    promoted: int
+    """Pages copied from disk to memory."""
+    demoted: int
+    """Pages written to disk because they had to leave memory."""
 
 
 class PageCache:
@@ -77,7 +85,8 @@ class PageCache:
         self.directories = directories
         self.memory = memory_tier
         self.clock = clock
-        self.fills = Fills(budget_bytes=filling_bytes, clock=clock, emit=emit, memory=memory_tier)
+        self._moves = Moves(memory_tier) if memory_tier is not None else None
+        self.fills = Fills(budget_bytes=filling_bytes, clock=clock, emit=emit, moves=self._moves)
         self._handles = Handles(_handles_limit())
         self._emit = emit
         self._weights = tuple(max(disk.capacity_bytes, 1) for disk in settings.disk) if directories else ()
@@ -120,22 +129,23 @@ class PageCache:
         """The bytes if they can be had without waiting, else None. Never raises for the tiers' sake."""
         directory = target.directory
         if directory is None or directory.health.out:
-            return self._from_memory(target, start, end) if self.memory is not None and end - start <= SMALL_BYTES else None
+            return self._from_memory(target, start, end)
         try:
             segment = self._handles.find(target, start // target.geometry.page, now=True)
-            if segment is None:
-                return None
-            if end <= segment.end and end - start <= SMALL_BYTES:
-                data = segment.read(start, end, now=True)
-                if now_s - segment.touched_at > _TOUCH_EVERY_S:
-                    self._touch(segment, target, now_s)
-                return (data,)
-            return self._walk(target, segment, start, end, now_s)
+            if segment is not None:
+                if end <= segment.end and end - start <= SMALL_BYTES:
+                    data = segment.read(start, end, now=True)
+                    if now_s - segment.touched_at > _TOUCH_EVERY_S:
+                        self._touch(segment, target, now_s)
+                    return (data,)
+                pieces = self._walk(target, segment, start, end, now_s)
+                if pieces is not None:
+                    return pieces
         except BlockingIOError:
-            return None
+            pass  # the device would have to be asked
         except _WALK_ERRORS as error:
             self._complain(target, "read", error)
-            return None
+        return self._from_memory(target, start, end)
 
     def _walk(self, target: CachedObject, segment: Segment, start: int, end: int, now_s: float) -> tuple[Piece, ...] | None:
         """Over several segments, or as slices of the files."""
@@ -171,8 +181,9 @@ class PageCache:
             try:
                 data = self._read(target, start, end, now=True)
             except BlockingIOError:
-                data = await directory.run(partial(self._read, target, start, end, now=False), budget_s=_SLOW_S)
-                directory.health.success()
+                data = self._memory_bytes(target, start, end)
+                if data is None:
+                    data = await self._from_device(directory, target, start, end)
         except TimeoutError as error:
             raise TierFailed(f"{directory.root} does not answer in time", path=target.key) from error
         except _WALK_ERRORS as error:
@@ -207,11 +218,15 @@ class PageCache:
                 directory.remove(name, target.group)
                 removed, freed = removed + 1, freed + max(end - start, 0)
         self._handles.drop_object(target.object_id)
-        if self.memory is not None:
-            self.memory.drop(target.object_id)
+        if self._moves is not None:
+            self._moves.drop(target.object_id)
         if removed:
             self._emit(PagesDropped("disk", reason, removed, freed))
         return removed, freed
+
+    def drop_mount_in_memory(self, tag: bytes) -> int:
+        """Let every page of a mount leave the memory tier; how many there were."""
+        return self._moves.drop_mount(tag) if self._moves is not None else 0
 
     def forget(self, names: list[SegmentName]) -> None:
         """Let go of open segments whose files were removed."""
@@ -231,11 +246,15 @@ class PageCache:
             filling_bytes=self.fills.held_bytes,
             disks_out=sum(one.health.out for one in self.directories),
             disk_faults=sum(one.health.total_faults for one in self.directories),
+            promoted=self._moves.promoted if self._moves is not None else 0,
+            demoted=self._moves.demoted if self._moves is not None else 0,
         )
 
     async def close(self) -> None:
         """End the fills, close the files. Pages stay for the next start."""
         await self.fills.close()
+        if self._moves is not None:
+            await self._moves.close()
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
@@ -243,12 +262,13 @@ class PageCache:
         for directory in self.directories:
             directory.close()
 
-    def _read(self, target: CachedObject, start: int, end: int, *, now: bool) -> Buffer | None:
+    def _read(self, target: CachedObject, start: int, end: int, *, now: bool, anew: bool = False) -> Buffer | None:
         try:
             segment = self._handles.find(target, start // target.geometry.page, now=now)
             if segment is None:
                 return None
-            data = segment.read(start, min(end, segment.end), now=now)
+            end = min(end, segment.end)
+            data = segment.read_anew(start, end, now=now) if anew else segment.read(start, end, now=now)
         except SegmentGone:
             return None
         now_s = self.clock.monotonic()
@@ -256,7 +276,28 @@ class PageCache:
             self._touch(segment, target, now_s)
         return data
 
+    async def _from_device(self, directory: PageDirectory, target: CachedObject, start: int, end: int) -> Buffer | None:
+        """As `_read`, in a thread. A page that was asked for repeatedly is read whole, and kept in memory."""
+        size = target.geometry.page
+        page = start // size
+        low, high = page * size, min((page + 1) * size, target.size)
+        moves = self._moves
+        promoted = moves is not None and end - start <= SMALL_BYTES and moves.worth(target, page, self.clock.monotonic())
+        if moves is None or not promoted:
+            data = await directory.run(partial(self._read, target, start, end, now=False), budget_s=_SLOW_S)
+            directory.health.success()
+            return data
+        whole = await directory.run(partial(self._read, target, low, high, now=False, anew=True), budget_s=_SLOW_S)
+        directory.health.success()
+        if whole is None:
+            return None
+        if len(whole) == high - low and moves.put(target, page, whole):
+            moves.promoted += 1
+        return memoryview(whole)[start - low : end - low]
+
     def _from_memory(self, target: CachedObject, start: int, end: int) -> tuple[Piece, ...] | None:
+        if self._moves is None or end - start > MEMORY_READY_BYTES:
+            return None
         pieces: list[Piece] = []
         while start < end:
             data = self._memory_bytes(target, start, end)
@@ -267,12 +308,12 @@ class PageCache:
         return tuple(pieces)
 
     def _memory_bytes(self, target: CachedObject, start: int, end: int) -> Buffer | None:
-        if self.memory is None:
+        if self._moves is None:
             return None
         size = target.geometry.page
         page = start // size
-        data = self.memory.get(target.object_id, page)
-        if data is None or len(data) != min(size, target.size - page * size):
+        data = self._moves.get(target, page)
+        if data is None:
             return None
         low, high = start - page * size, min(end - page * size, len(data))
         return data if high - low == len(data) else memoryview(data)[low:high]

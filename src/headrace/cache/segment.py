@@ -114,6 +114,10 @@ class Segment:
         """
         if self.verified(start, end):
             return self._pread(start - self.start, end - start, now=now)
+        return self.read_anew(start, end, now=now)
+
+    def read_anew(self, start: int, end: int, *, now: bool) -> Buffer:
+        """As `read`, and every page that it touches is verified on the bytes just read."""
         page = self._geometry.page
         low = start - start % page
         high = min(-(-end // page) * page, self.end)
