@@ -25,6 +25,7 @@ _CLAIM_THREADS = 2
 _FAULTS_MAX = 3
 _HUNG_S = 1.0
 _PROBE_EVERY_S = 5.0
+_TELL_EVERY_S = 10.0
 _DROPPED = "dropped-"
 _PROBE = "probe"
 
@@ -85,6 +86,28 @@ class Health:
         return True
 
 
+class Telling:
+    """Which faults are told: of each operation one in ten seconds at most, with how many went before it. Pure."""
+
+    def __init__(self) -> None:
+        self._told_at: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
+
+    def fault(self, operation: str, now: float) -> int:
+        """How many faults to tell of now; 0 for none."""
+        count = self._untold.pop(operation, 0) + 1
+        if now - self._told_at.get(operation, float("-inf")) < _TELL_EVERY_S:
+            self._untold[operation] = count
+            return 0
+        self._told_at[operation] = now
+        return count
+
+    def rest(self) -> dict[str, int]:
+        """What was not told yet, by operation; it is told now."""
+        rest, self._untold = self._untold, {}
+        return rest
+
+
 class PageDirectory:
     """Paths, health and threads of one page directory. Made by `open`."""
 
@@ -95,6 +118,7 @@ class PageDirectory:
         self.clock = clock
         self.touches = touches
         self.health = Health()
+        self._telling = Telling()
         self._emit = emit
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="headrace-disk")
         self._claims = ThreadPoolExecutor(_CLAIM_THREADS, thread_name_prefix="headrace-claim")
@@ -123,11 +147,21 @@ class PageDirectory:
         return False
 
     def fault(self, operation: str, error: BaseException) -> None:
-        """Count a failure of the device and say so."""
-        self.health.fault(self.clock.monotonic())
+        """Count a failure of the device and say so, now or together with later ones."""
+        now, was_out = self.clock.monotonic(), self.health.out
+        self.health.fault(now)
+        text = f"{type(error).__name__}: {error}"
+        self._tell(operation, text, self._telling.fault(operation, now))
+        if self.health.out and not was_out:
+            self._tell("service", text, self._telling.fault("service", now))
+
+    def _tell(self, operation: str, error: str, count: int) -> None:
+        if not count:
+            return
         state = "out of service until a probe succeeds" if self.health.out else "passed by"
         remedy = f"{self.root} is {state}: free space or inodes, check the device, see `headrace doctor`"
-        self._emit(TierFault("disk", operation, f"{type(error).__name__}: {error}", remedy))
+        times = f" ({count} times)" if count > 1 else ""
+        self._emit(TierFault("disk", operation, error + times, remedy, count))
 
     async def run(self, call: Callable[[], T], *, budget_s: float | None = None) -> T:
         """`call` in one of the directory's threads. Raises what it raises, or `TimeoutError` behind the budget."""
@@ -199,6 +233,8 @@ class PageDirectory:
         return found
 
     def close(self) -> None:
+        for operation, count in self._telling.rest().items():
+            self._tell(operation, "faults that were not told one by one", count)
         self.touches.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._claims.shutdown(wait=False, cancel_futures=True)

@@ -61,6 +61,8 @@ class TierFault(msgspec.Struct, frozen=True):
     operation: str
     error: str
     remedy: str
+    count: int = 1
+    """How many such faults there were since the last event of this kind."""
 
 
 class BackgroundError(msgspec.Struct, frozen=True):
