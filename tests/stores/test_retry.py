@@ -140,12 +140,18 @@ async def test_a_store_that_is_away_is_probed_once_a_second_and_found_again_at_o
     assert clock.now - recovered < 5
 
 
-async def test_throttling_and_absence_do_not_open_the_circuit() -> None:
+async def test_a_store_that_only_throttles_is_spared_like_one_that_is_away() -> None:
     inner, clock = FlakyStore(*(Throttled("slow") for _ in range(40))), SteppedClock()
     store = retried(inner, clock)
-    for _ in range(10):
-        with pytest.raises(Throttled):
+    for _ in range(3):
+        with pytest.raises(Unavailable):
             await store.info("k")
+    assert store.is_away
+
+
+async def test_absence_does_not_open_the_circuit() -> None:
+    inner, clock = FlakyStore(), SteppedClock()
+    store = retried(inner, clock)
     for _ in range(10):
         with pytest.raises(NotFound):
             await store.info("k")

@@ -59,7 +59,7 @@ async def answer_of(answer: Answer, verb: str = "read", version: Version | None 
         (error(403, "SignatureDoesNotMatch"), AccessDenied),
         (error(400, "ExpiredToken"), AccessDenied),
         (error(503, "SlowDown", retry_after="3"), Throttled),
-        (http_answer(503), Throttled),
+        (http_answer(503), Unavailable),
         (http_answer(429), Throttled),
         (http_answer(500), Unavailable),
         (http_answer(502, b"<html>bad gateway</html>"), Unavailable),

@@ -51,11 +51,14 @@ class Supervisor:
         self._audit: asyncio.Queue[Audit] = asyncio.Queue(_MAX_AUDIT_WAITING)
         self._view: WorkersView
         self._memory_fd = -1
+        self._children: tuple[Child, ...] = ()
+        self._data: tuple[socket.socket, ...] = ()
+        self._drain_s = 0.0
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises `SettingsError` when it cannot start."""
         server = self._settings.server
-        drain_s = parse_duration(server.drain)
+        self._drain_s = parse_duration(server.drain)
         with contextlib.ExitStack() as stack:
             self._home.prepare()
             self._home.lock()
@@ -76,17 +79,25 @@ class Supervisor:
             workers = [self._worker(index, sock, handoff) for index, sock in enumerate(data)]
             keeper = Child("headrace.node.keeper", boot=self._boot(0), fds=(), on_event=self._hear)
             self._view = WorkersView(workers, keeper, data_url=f"http://{show_address(data[0])}")
-            running = [asyncio.create_task(child.run()) for child in (*workers, keeper)]
+            self._children = (*workers, keeper)
+            self._data = tuple(data)
+            running = [asyncio.create_task(child.run()) for child in self._children]
             try:
                 await self._control(workers, control)
             finally:
-                # Closing is not enough: workers hold these too, and a queue that nobody accepts from makes clients wait.
-                for sock in data:
-                    sock.shutdown(socket.SHUT_RD)
-                await asyncio.gather(*(child.stop(Drain(drain_s), timeout_s=drain_s + 5) for child in (*workers, keeper)))
+                await self._end_children()
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
+
+    async def _end_children(self) -> None:
+        """Refuse new connections, let running requests finish, end the processes. Again: nothing."""
+        # Closing is not enough: workers hold these too, and a queue that nobody accepts from makes clients wait.
+        for sock in self._data:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RD)
+        asked = Drain(self._drain_s)
+        await asyncio.gather(*(child.stop(asked, timeout_s=self._drain_s + 5) for child in self._children))
 
     def _worker(self, index: int, sock: socket.socket, handoff: socket.socket) -> Child:
         memory = () if self._memory_fd < 0 else (self._memory_fd,)
@@ -136,6 +147,7 @@ class Supervisor:
             self._home.write_addresses(self._view.data_url, control_url)
             self._announce(self._view.data_url, control_url, plane.admin_token())
             await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        await self._end_children()
         for task in (ready, auditing):
             task.cancel()
         server.should_exit = True

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from headrace.model.clock import Clock
-from headrace.model.errors import DeadlineExceeded, Throttled, Unavailable
+from headrace.model.errors import DeadlineExceeded, Unavailable
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
 from headrace.stores.store import Store
@@ -138,7 +138,7 @@ class RetryStore(Store):
         if error is None:
             self._circuit.answered()
         else:
-            self._note(error)
+            self._note()
 
     async def _retried(self, call: Callable[[], Awaitable[T]], path: str) -> T:
         started = self._clock.monotonic()
@@ -152,7 +152,7 @@ class RetryStore(Store):
             try:
                 answer = await self._once(call, left_s, path)
             except Unavailable as error:
-                self._note(error)
+                self._note()
                 left_s = self._deadline_s - (self._clock.monotonic() - started)
                 wait_s = decide(error, tried=tried, left_s=left_s, jitter=self._jitter(), settings=self._settings)
                 if wait_s is None:
@@ -176,12 +176,9 @@ class RetryStore(Store):
         self._circuit.answered()
         return answer
 
-    def _note(self, error: Unavailable) -> None:
-        # Throttling is an answer: a store that is busy is not away.
-        if isinstance(error, Throttled):
-            self._circuit.answered()
-        else:
-            self._circuit.failed(self._clock.monotonic())
+    def _note(self) -> None:
+        # A store that only ever asks for fewer requests is spared like one that is away.
+        self._circuit.failed(self._clock.monotonic())
 
 
 class _RetriedReading(Reading):

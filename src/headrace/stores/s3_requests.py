@@ -122,7 +122,7 @@ class S3Requests:
         reason = f"{found.code}: {found.message}".strip(": ") or f"status {status}"
         message = f"s3 {what!r} at {self._host}: {reason}"
         wish_s = retry_after_s(response.headers, self._clock.time())
-        if found.code in _THROTTLES or status == 429 or (status == 503 and found.code in ("", "ServiceUnavailable")):
+        if found.code in _THROTTLES or status == 429:
             return Throttled(message, path=path, retry_after_s=wish_s)
         if found.code in _UNAVAILABLE or status == 409:
             return Unavailable(message, path=path, retry_after_s=wish_s)
