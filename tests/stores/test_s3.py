@@ -85,7 +85,7 @@ async def test_refusals_mean_errors(verb: str, answer: bytes, expected: type[Hea
         (b"HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n", NotFound),
         (b"HTTP/1.1 404 X\r\ncontent-length: 9\r\ncontent-type: text/html\r\n\r\n", Unavailable),
         (b"HTTP/1.1 403 X\r\ncontent-length: 0\r\n\r\n", AccessDenied),
-        (b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n", Throttled),
+        (b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n", Unavailable),
         (b"HTTP/1.1 200 X\r\n\r\n", CorruptData),
     ],
 )
