@@ -15,6 +15,7 @@ from headrace.cache.layout import (
     decode_sums,
     encode_footer,
     encode_sums,
+    is_last,
     mount_tag,
     object_id,
     parse_segment,
@@ -39,9 +40,10 @@ def test_strangers_have_no_name(text: str) -> None:
     assert name is None or name.path.endswith(text)
 
 
-@given(st.integers(0, 2**64 - 1), st.integers(1, PAGE))
-def test_footers_are_read_back_and_bound_to_length_and_page(value: int, length: int) -> None:
-    footer = encode_footer(value, length, PAGE)
+@given(st.integers(0, 2**64 - 1), st.integers(1, PAGE), st.booleans())
+def test_footers_are_read_back_and_bound_to_length_and_page(value: int, length: int, last: bool) -> None:
+    footer = encode_footer(value, length, PAGE, last=last)
+    assert is_last(footer) is last
     assert decode_footer(footer, length, PAGE) == value
     assert decode_footer(footer, length + 1, PAGE) is None
     assert decode_footer(footer, length, PAGE * 2) is None
@@ -51,7 +53,7 @@ def test_footers_are_read_back_and_bound_to_length_and_page(value: int, length: 
 @given(st.integers(1, 40 * PAGE), st.data())
 def test_sidecars_are_read_back_and_every_changed_bit_is_seen(length: int, data: st.DataObject) -> None:
     count = Geometry(PAGE).pages(length)
-    sums = Sums(PAGE, length, tuple(range(count)))
+    sums = Sums(PAGE, length, tuple(range(count)), data.draw(st.booleans()))
     encoded = encode_sums(sums)
     assert decode_sums(encoded) == sums
     place = data.draw(st.integers(0, len(encoded) * 8 - 1))

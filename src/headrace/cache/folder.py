@@ -10,25 +10,33 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from headrace.cache.layout import FOOTER_BYTES, PART_SUFFIX, PIN_SUFFIX, SUM_SUFFIX, Geometry, Kind, SegmentName, parse_segment
+from headrace.cache.layout import FOOTER_BYTES, PART_SUFFIX, PIN_SUFFIX, SUM_SUFFIX, Geometry, Kind, SegmentName, segment_parts
 
 ORPHAN_AGE_S = 60.0
 """Parts without a leader and checksums without a segment are left alone for so long."""
 _BLOCK = 4096
 _INDEX_BITS = 48
 _KINDS = (Kind.WHOLE, Kind.CHUNK, Kind.PAGE)
-_KIND_BITS = {kind: number << _INDEX_BITS for number, kind in enumerate(_KINDS)}
+_KIND_BITS: dict[str, int] = {kind.value: number << _INDEX_BITS for number, kind in enumerate(_KINDS)}
+_KIND_MASK = 3 << _INDEX_BITS
+_PAGE_BITS, _WHOLE_BITS = _KIND_BITS[Kind.PAGE.value], _KIND_BITS[Kind.WHOLE.value]
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
-    """One segment file."""
+    """One segment file. There may be millions, so its name is an int until somebody asks."""
 
-    name: SegmentName
+    ident: int
     size: int
+    length: int
+    """Bytes of the object that it holds."""
     used_s: int
     """Seconds since 1970 of its last known use."""
     settled_s: float
     """Seconds since it was named."""
+
+    @property
+    def name(self) -> SegmentName:
+        return name_of(self.ident)
 
 
 @dataclass(slots=True)
@@ -38,14 +46,29 @@ class Folder:
     segments: list[Found] = field(default_factory=list)
     bad: list[SegmentName] = field(default_factory=list)
     """Of a size that no such segment can have, without their checksums, or no files at all."""
-    pinned: set[bytes] = field(default_factory=set)
+    pinned: set[int] = field(default_factory=set)
+    """Ids of objects, as `object_of` tells them."""
     orphans: list[str] = field(default_factory=list)
     """Paths of parts and checksums that nobody works on."""
 
 
 def ident_of(name: SegmentName) -> int:
     """The segment's name as one int, for `eviction.py`."""
-    return int.from_bytes(name.object_id, "big") << _INDEX_BITS + 2 | _KIND_BITS[name.kind] | name.index
+    return int.from_bytes(name.object_id, "big") << _INDEX_BITS + 2 | _KIND_BITS[name.kind.value] | name.index
+
+
+def ident_of_file(filename: str) -> int | None:
+    """`ident_of` for the segment that a file's own name means; None where `parse_segment` answers None."""
+    parts = segment_parts(filename)
+    if parts is None:
+        return None
+    hexed, kind, index = parts
+    return int(hexed, 16) << _INDEX_BITS + 2 | _KIND_BITS[kind] | index
+
+
+def object_of(ident: int) -> int:
+    """The object's id in an ident, as an int."""
+    return ident >> _INDEX_BITS + 2
 
 
 def name_of(ident: int) -> SegmentName:
@@ -74,17 +97,18 @@ def look(path: str, geometry: Geometry, now: float) -> Folder:
             with contextlib.suppress(FileNotFoundError):
                 names[entry.name] = entry.stat(follow_symlinks=False)
     for filename, status in names.items():
-        name = parse_segment(filename)
-        if name is not None:
-            if is_sound(name, status, geometry, has_sums=filename + SUM_SUFFIX in names):
-                folder.segments.append(
-                    Found(name, status.st_size, int(max(status.st_mtime, status.st_atime)), now - status.st_ctime)
-                )
+        ident = ident_of_file(filename)
+        if ident is not None:
+            size, has_sums = status.st_size, filename + SUM_SUFFIX in names
+            if is_sound(ident, status, geometry, has_sums=has_sums):
+                length = size if has_sums else size - FOOTER_BYTES
+                used_s = int(max(status.st_mtime, status.st_atime))
+                folder.segments.append(Found(ident, size, length, used_s, now - status.st_ctime))
             else:
-                folder.bad.append(name)
+                folder.bad.append(name_of(ident))
         elif filename.endswith(PIN_SUFFIX) and len(filename) == 36:
             with contextlib.suppress(ValueError):
-                folder.pinned.add(bytes.fromhex(filename[:32]))
+                folder.pinned.add(int(filename[:32], 16))
         elif now - status.st_mtime > ORPHAN_AGE_S and (
             filename.endswith(PART_SUFFIX) or (filename.endswith(SUM_SUFFIX) and filename[: -len(SUM_SUFFIX)] not in names)
         ):
@@ -92,16 +116,17 @@ def look(path: str, geometry: Geometry, now: float) -> Folder:
     return folder
 
 
-def is_sound(name: SegmentName, status: os.stat_result, geometry: Geometry, *, has_sums: bool) -> bool:
+def is_sound(ident: int, status: os.stat_result, geometry: Geometry, *, has_sums: bool) -> bool:
     """Whether a file can be the segment that its name says, by its size alone."""
     if not stat.S_ISREG(status.st_mode):
         return False
     size = status.st_size
     if not has_sums and not FOOTER_BYTES < size <= geometry.page + FOOTER_BYTES:
         return False
-    if name.kind is Kind.PAGE:
+    kind = ident & _KIND_MASK
+    if kind == _PAGE_BITS:
         return size <= geometry.page + FOOTER_BYTES
-    return name.kind is Kind.WHOLE or size <= geometry.chunk
+    return kind == _WHOLE_BITS or size <= geometry.chunk
 
 
 def remove_orphan(path: str) -> bool:

@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 
 from headrace.cache.eviction import Eviction
-from headrace.cache.folder import Folder, folders, ident_of, look, name_of, remove_orphan, space
+from headrace.cache.folder import Folder, folders, ident_of, ident_of_file, look, name_of, object_of, remove_orphan, space
 from headrace.cache.layout import SUM_SUFFIX, Geometry, Kind, SegmentName, parse_segment, pin_path, tag_of
 from headrace.cache.touches import Batch, Group, TouchesListener
 from headrace.model.clock import Clock
@@ -201,15 +201,15 @@ class Keeper:
         group = self._group(batch.group.tag)
         self._bounds[group] = batch.group
         for segment in batch.created:
-            name = parse_segment(segment.name)
-            if name is None or segment.size < 0:
+            ident = ident_of_file(segment.name)
+            if ident is None or segment.size < 0:
                 continue
-            ident = ident_of(name)
-            self._entries.inserted(ident, space(segment.size), group=self._group(tag_of(name.object_id)), now=now)
+            group = self._group(tag_of(object_of(ident).to_bytes(16, "big")))
+            self._entries.inserted(ident, space(segment.size), group=group, now=now)
         for text in batch.touched:
-            name = parse_segment(text)
-            if name is not None:
-                self._entries.touched(ident_of(name), now=now)
+            ident = ident_of_file(text)
+            if ident is not None:
+                self._entries.touched(ident, now=now)
         for text in batch.removed:
             name = parse_segment(text)
             if name is not None and not self._exists(name):
@@ -228,11 +228,11 @@ class Keeper:
         except FileNotFoundError:
             return
         for found in folder.segments:
-            ident = ident_of(found.name)
-            group = self._group(tag_of(found.name.object_id))
+            ident, named = found.ident, object_of(found.ident)
+            group = self._group(tag_of(named.to_bytes(16, "big")))
             used = found.used_s if settled else int(now)
             self._entries.inserted(ident, space(found.size), group=group, now=used, settled=settled)
-            self._entries.pinned(ident, pinned=found.name.object_id in folder.pinned)
+            self._entries.pinned(ident, pinned=named in folder.pinned)
         for name in folder.bad:
             self._unlink(name)
         self._tell("corrupt", len(folder.bad), len(folder.bad), 0)

@@ -15,7 +15,7 @@ from enum import StrEnum
 import msgspec
 import xxhash
 
-FORMAT = 1
+FORMAT = 2
 """Format of names, footers and sidecars. A directory of another format is dropped, never read."""
 
 CHUNK_PAGES = 64
@@ -31,6 +31,8 @@ _FOOTER = struct.Struct("<QIHBB")
 _FOOTER_MAGIC = 0x4A52
 _SUM_HEAD = struct.Struct("<4sBBHQQ")
 _SUM_MAGIC = b"HRsm"
+_LAST_PAGE = 0x80
+_LAST_RUN = 1
 _NAME = re.compile(r"([0-9a-f]{32})\.(?:(w)|([cp])([0-9a-f]{1,12}))")
 _OBJECT_BYTES = 12
 _MOUNT_BYTES = 4
@@ -92,11 +94,15 @@ class Geometry(msgspec.Struct, frozen=True):
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """What a sidecar holds: one checksum for each page of a segment of `length` bytes."""
+    """What a sidecar holds: one checksum for each page of a segment of `length` bytes.
+
+    `last`: the object ends where the segment does. So the object's size can be told from its files alone.
+    """
 
     page: int
     length: int
     checksums: tuple[int, ...]
+    last: bool = False
 
 
 def mount_tag(identity: str) -> bytes:
@@ -123,15 +129,24 @@ def pin_path(object_id: bytes) -> str:
 
 def parse_segment(filename: str) -> SegmentName | None:
     """The segment that a file's own name (without folder) means; None for sidecars, parts, pins and strangers."""
+    parts = segment_parts(filename)
+    if parts is None:
+        return None
+    hexed, kind, index = parts
+    return SegmentName(bytes.fromhex(hexed), Kind(kind), index)
+
+
+def segment_parts(filename: str) -> tuple[str, str, int] | None:
+    """The same in parts: the object's id in hex, the letter of the kind, the index."""
     match = _NAME.fullmatch(filename)
     if match is None:
         return None
     hexed, whole, kind, number = match.groups()
     if whole:
-        return SegmentName(bytes.fromhex(hexed), Kind.WHOLE)
+        return hexed, whole, 0
     if number != "0" and number.startswith("0"):
         return None
-    return SegmentName(bytes.fromhex(hexed), Kind(kind), int(number, 16))
+    return hexed, kind, int(number, 16)
 
 
 def checksum(page: bytes | bytearray | memoryview, object_id: bytes, index: int) -> int:
@@ -139,9 +154,9 @@ def checksum(page: bytes | bytearray | memoryview, object_id: bytes, index: int)
     return xxhash.xxh3_64_intdigest(page, int.from_bytes(object_id[:8], "little") ^ index)
 
 
-def encode_footer(page_checksum: int, length: int, page: int) -> bytes:
-    """The 16 bytes behind the data of a segment of one page."""
-    return _FOOTER.pack(page_checksum, length, _FOOTER_MAGIC, FORMAT, page.bit_length() - 1)
+def encode_footer(page_checksum: int, length: int, page: int, *, last: bool = False) -> bytes:
+    """The 16 bytes behind the data of a segment of one page; `last` when the object ends with it."""
+    return _FOOTER.pack(page_checksum, length, _FOOTER_MAGIC, FORMAT, page.bit_length() - 1 | (_LAST_PAGE if last else 0))
 
 
 def decode_footer(footer: bytes | memoryview, length: int, page: int) -> int | None:
@@ -149,14 +164,19 @@ def decode_footer(footer: bytes | memoryview, length: int, page: int) -> int | N
     if len(footer) != FOOTER_BYTES:
         return None
     page_checksum, told, magic, form, page_bits = _FOOTER.unpack(footer)
-    if (told, magic, form, 1 << page_bits) != (length, _FOOTER_MAGIC, FORMAT, page):
+    if (told, magic, form, 1 << (page_bits & ~_LAST_PAGE)) != (length, _FOOTER_MAGIC, FORMAT, page):
         return None
     return int(page_checksum)
 
 
+def is_last(footer: bytes | memoryview) -> bool:
+    """Whether a footer that `decode_footer` took says that the object ends with the page."""
+    return bool(footer[-1] & _LAST_PAGE)
+
+
 def encode_sums(sums: Sums) -> bytes:
     """A sidecar's bytes; the last eight are their own checksum."""
-    head = _SUM_HEAD.pack(_SUM_MAGIC, FORMAT, sums.page.bit_length() - 1, 0, sums.length, len(sums.checksums))
+    head = _SUM_HEAD.pack(_SUM_MAGIC, FORMAT, sums.page.bit_length() - 1, _LAST_RUN * sums.last, sums.length, len(sums.checksums))
     body = head + struct.pack(f"<{len(sums.checksums)}Q", *sums.checksums)
     return body + struct.pack("<Q", xxhash.xxh3_64_intdigest(body))
 
@@ -165,12 +185,16 @@ def decode_sums(data: bytes) -> Sums | None:
     """The sidecar in `data`; None when it is damaged or of another format."""
     if len(data) < _SUM_HEAD.size + 8:
         return None
-    magic, form, page_bits, zero, length, count = _SUM_HEAD.unpack_from(data)
-    if (magic, form, zero) != (_SUM_MAGIC, FORMAT, 0) or page_bits > 40 or len(data) != _SUM_HEAD.size + 8 * count + 8:
+    magic, form, page_bits, last, length, count = _SUM_HEAD.unpack_from(data)
+    if (
+        (magic, form, last & ~_LAST_RUN) != (_SUM_MAGIC, FORMAT, 0)
+        or page_bits > 40
+        or len(data) != _SUM_HEAD.size + 8 * count + 8
+    ):
         return None
     if struct.unpack_from("<Q", data, len(data) - 8)[0] != xxhash.xxh3_64_intdigest(data[:-8]):
         return None
     page = 1 << page_bits
     if count != -(-length // page):
         return None
-    return Sums(page, length, struct.unpack_from(f"<{count}Q", data, _SUM_HEAD.size))
+    return Sums(page, length, struct.unpack_from(f"<{count}Q", data, _SUM_HEAD.size), bool(last))

@@ -1,4 +1,4 @@
-"""Neighbours become one file: full chunks of pages become a chunk, and all chunks of an object one plain file.
+"""Neighbours become one file: all pages of a chunk become a chunk, and all pages and chunks of an object one plain file.
 
 Checksums move over unread: the pages are copied inside the kernel (shared, where the file system can), so a page that was
 bad stays bad and is found as such. The merged file is named before its parts are unlinked; readers of these keep theirs.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from headrace.cache.folder import Folder
 from headrace.cache.keeper import Change
@@ -25,8 +26,8 @@ from headrace.cache.layout import (
     Sums,
     decode_footer,
     decode_sums,
-    encode_footer,
     encode_sums,
+    is_last,
 )
 
 _BYTES_PER_S = 64 << 20
@@ -36,31 +37,46 @@ _SPARE_SHARE = 0.05
 _CHECKSUMS_MAX_BYTES = 1 << 26
 
 
-def plan(sizes: dict[SegmentName, int], geometry: Geometry) -> list[tuple[SegmentName, tuple[SegmentName, ...]]]:
-    """Which segments can become one, given the lengths of all files of one object. Pure.
+def size_of(lengths: dict[SegmentName, int], geometry: Geometry, ends: Callable[[SegmentName], bool]) -> int | None:
+    """The object's size, given how much of it each of its segments holds; None when it cannot be told.
 
-    A run ends where its last segment is shorter than its kind can be: that is the object's end. An object that ends exactly with
-    a full chunk does not tell its length, and keeps its chunks.
+    It ends with its last segment if that is shorter than its kind can be, or if `ends` says so of it.
     """
-    by_kind: dict[Kind, dict[int, SegmentName]] = defaultdict(dict)
-    for name in sizes:
-        by_kind[name.kind][name.index] = name
-    if by_kind[Kind.WHOLE]:
+    end, last = max(((_start(name, geometry) + length, name) for name, length in lengths.items()), key=lambda found: found[0])
+    short = end % (geometry.page if last.kind is Kind.PAGE else geometry.chunk) != 0
+    return end if short or ends(last) else None
+
+
+def plan(
+    lengths: dict[SegmentName, int], geometry: Geometry, size: int | None
+) -> list[tuple[SegmentName, tuple[SegmentName, ...]]]:
+    """Which segments can become one, given how much of one object each holds and its size, if that is known. Pure."""
+    if not lengths or any(name.kind is Kind.WHOLE for name in lengths):
         return []
-    chunks = by_kind[Kind.CHUNK]
-    if len(chunks) > 1 and max(chunks) == len(chunks) - 1:
-        run = [chunks[index] for index in range(len(chunks))]
-        if all(sizes[name] == geometry.chunk for name in run[:-1]) and 0 < sizes[run[-1]] < geometry.chunk:
-            return [(SegmentName(run[0].object_id, Kind.WHOLE), tuple(run))]
-    pages = by_kind[Kind.PAGE]
-    full = geometry.page + FOOTER_BYTES
-    plans = []
-    for chunk in sorted({index // CHUNK_PAGES for index in pages} - chunks.keys()):
-        first = chunk * CHUNK_PAGES
-        run = [pages[index] for index in range(first, first + CHUNK_PAGES) if index in pages]
-        if len(run) == CHUNK_PAGES and all(sizes[name] == full for name in run):
-            plans.append((SegmentName(run[0].object_id, Kind.CHUNK, chunk), tuple(run)))
-    return plans
+    object_id = next(iter(lengths)).object_id
+    limit = sys.maxsize if size is None else size
+    right = {name for name, length in lengths.items() if _start(name, geometry) + length == geometry.extent(name, limit)[1]}
+    chunks = {name.index for name in right if name.kind is Kind.CHUNK}
+    begun = {name.index // CHUNK_PAGES for name in right if name.kind is Kind.PAGE} - chunks
+    runs = {chunk: _run(right, object_id, chunk, geometry.pages(limit)) for chunk in sorted(begun)}
+    runs = {chunk: run for chunk, run in runs.items() if run}
+    if size is not None and len(chunks) + len(runs) == -(-size // geometry.chunk):
+        parts: list[SegmentName] = []
+        for chunk in range(len(chunks) + len(runs)):
+            parts += runs.get(chunk) or (SegmentName(object_id, Kind.CHUNK, chunk),)
+        return [(SegmentName(object_id, Kind.WHOLE), tuple(parts))] if len(parts) > 1 else []
+    return [(SegmentName(object_id, Kind.CHUNK, chunk), run) for chunk, run in runs.items() if len(run) > 1]
+
+
+def _start(name: SegmentName, geometry: Geometry) -> int:
+    return name.index * (geometry.page if name.kind is Kind.PAGE else geometry.chunk)
+
+
+def _run(names: set[SegmentName], object_id: bytes, chunk: int, pages: int) -> tuple[SegmentName, ...]:
+    """All pages of one chunk of an object that has so many; nothing when one is absent."""
+    first = chunk * CHUNK_PAGES
+    run = tuple(SegmentName(object_id, Kind.PAGE, page) for page in range(first, min(first + CHUNK_PAGES, pages)))
+    return run if names.issuperset(run) else ()
 
 
 class Merger:
@@ -83,16 +99,30 @@ class Merger:
         objects: dict[bytes, dict[SegmentName, int]] = defaultdict(dict)
         for found in folder.segments:
             if found.settled_s >= self._quiet_s:
-                objects[found.name.object_id][found.name] = found.size
-        for sizes in objects.values():
-            if len(sizes) < 2:
+                objects[found.name.object_id][found.name] = found.length
+        for lengths in objects.values():
+            if len(lengths) < 2:
                 continue
-            for target, parts in plan(sizes, self._geometry):
-                length = sum(sizes[part] for part in parts)
+            size = size_of(lengths, self._geometry, self._ends)
+            for target, parts in plan(lengths, self._geometry, size):
+                length = sum(lengths[part] for part in parts)
                 if length > self._allowance or not self._room(length):
                     continue
                 self._allowance -= length
                 yield from self._merge(target, parts)
+
+    def _ends(self, name: SegmentName) -> bool:
+        path = f"{self._root}/{name.path}"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return held_by(fd, path, self._geometry).last
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
 
     def _room(self, length: int) -> bool:
         status = os.statvfs(self._root)
@@ -127,13 +157,10 @@ def merge(root: str, geometry: Geometry, target: SegmentName, parts: tuple[Segme
         if os.path.lexists(path) or os.stat(path + PART_SUFFIX).st_ino != os.fstat(fd).st_ino:  # noqa: PTH116 - plain paths
             return 0
         os.ftruncate(fd, 0)
-        length, checksums = _gather(root, geometry, fd, parts)
-        if not length:
+        sums = _gather(root, geometry, fd, parts)
+        if sums is None:
             return 0
-        if geometry.has_footer(length):
-            os.pwrite(fd, encode_footer(checksums[0], length, geometry.page), length)
-        else:
-            _write_sums(path, encode_sums(Sums(geometry.page, length, tuple(checksums))))
+        _write_sums(path, encode_sums(sums))
         size = os.fstat(fd).st_size
         os.rename(path + PART_SUFFIX, path)  # noqa: PTH104
     except OSError:
@@ -147,37 +174,40 @@ def merge(root: str, geometry: Geometry, target: SegmentName, parts: tuple[Segme
         os.close(fd)
 
 
-def _gather(root: str, geometry: Geometry, fd: int, parts: tuple[SegmentName, ...]) -> tuple[int, list[int]]:
-    """Append the parts' data; the length and the pages' checksums, or nothing when one part is not what it should be."""
+def _gather(root: str, geometry: Geometry, fd: int, parts: tuple[SegmentName, ...]) -> Sums | None:
+    """Append the parts' data; what it is now, or None when one part is not what it should be."""
     checksums: list[int] = []
-    length = 0
+    length, last = 0, False
     for part in parts:
-        source = os.open(f"{root}/{part.path}", os.O_RDONLY | os.O_CLOEXEC)
+        path = f"{root}/{part.path}"
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            data_length, sums = checksums_of(source, f"{root}/{part.path}", geometry)
-            if not sums or length % geometry.page:
-                return 0, []
-            _copy(source, fd, data_length, length)
+            held = held_by(source, path, geometry)
+            if not held.checksums or length % geometry.page:
+                return None
+            _copy(source, fd, held.length, length)
         finally:
             os.close(source)
-        length += data_length
-        checksums += sums
-    return length, checksums
+        length += held.length
+        checksums += held.checksums
+        last = held.last
+    return Sums(geometry.page, length, tuple(checksums), last)
 
 
-def checksums_of(fd: int, path: str, geometry: Geometry) -> tuple[int, tuple[int, ...]]:
-    """The length of an open segment's data and its pages' checksums; none when they are damaged. Raises `OSError`."""
+def held_by(fd: int, path: str, geometry: Geometry) -> Sums:
+    """What an open segment holds, by its footer or sidecar; without checksums when these are damaged. Raises `OSError`."""
     size = os.fstat(fd).st_size
     try:
         with open(path + SUM_SUFFIX, "rb") as sidecar:
             sums = decode_sums(sidecar.read(_CHECKSUMS_MAX_BYTES))
     except FileNotFoundError:
         length = size - FOOTER_BYTES
-        wanted = decode_footer(os.pread(fd, FOOTER_BYTES, length), length, geometry.page) if length > 0 else None
-        return length, () if wanted is None else (wanted,)
+        footer = os.pread(fd, FOOTER_BYTES, length) if length > 0 else b""
+        wanted = decode_footer(footer, length, geometry.page)
+        return Sums(geometry.page, length, ()) if wanted is None else Sums(geometry.page, length, (wanted,), is_last(footer))
     if sums is None or (sums.page, sums.length) != (geometry.page, size):
-        return size, ()
-    return size, sums.checksums
+        return Sums(geometry.page, size, ())
+    return sums
 
 
 def _copy(source: int, target: int, length: int, at: int) -> None:

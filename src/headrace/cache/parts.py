@@ -41,6 +41,8 @@ class Part:
     extent: tuple[int, int]
     fd: int
     written: int = 0
+    last: bool = False
+    """The object ends where the segment does."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     """A fill may be given up while a thread still writes: a closed descriptor's number may be another file's."""
 
@@ -86,9 +88,9 @@ class Part:
         if pinned:
             disk.close(disk.open(f"{self.directory.root}/{pin_path(self.name.object_id)}", os.O_WRONLY | os.O_CREAT))
         if geometry.has_footer(len(data)):
-            self.write(memoryview(encode_footer(sums[0], len(data), geometry.page)))
+            self.write(memoryview(encode_footer(sums[0], len(data), geometry.page, last=self.last)))
         else:
-            self._write_sums(target, encode_sums(Sums(geometry.page, len(data), sums)))
+            self._write_sums(target, encode_sums(Sums(geometry.page, len(data), sums, self.last)))
         self._open_fd()
         disk.rename(self.path, target)
         size = self.written
@@ -128,7 +130,8 @@ def claim(directory: PageDirectory, name: SegmentName, size: int) -> tuple[Claim
     """Try to lead the making of a segment of an object of `size` bytes. Raises `OSError`."""
     disk = directory.disk
     target = f"{directory.root}/{name.path}"
-    part = Part(directory, name, directory.geometry.extent(name, size), -1)
+    extent = directory.geometry.extent(name, size)
+    part = Part(directory, name, extent, -1, last=extent[1] == size)
     for _ in range(_TRIES):
         part.fd = _open_part(directory, part.path)
         try:

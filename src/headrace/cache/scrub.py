@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from headrace.cache.folder import Folder
 from headrace.cache.keeper import Change
 from headrace.cache.layout import SUM_SUFFIX, Geometry, SegmentName, checksum
-from headrace.cache.merge import checksums_of
+from headrace.cache.merge import held_by
 
 _BYTES_PER_S = 16 << 20
 _BURST_BYTES = 64 << 20
@@ -60,13 +60,13 @@ def verify(root: str, geometry: Geometry, name: SegmentName) -> bool | None:
     except OSError:
         return None
     try:
-        length, sums = checksums_of(fd, path, geometry)
-        if not sums:
+        held = held_by(fd, path, geometry)
+        if not held.checksums:
             return False if os.fstat(fd).st_nlink else None
-        first = geometry.extent(name, length)[0] // geometry.page
-        for slot, wanted in enumerate(sums):
+        first = geometry.extent(name, held.length)[0] // geometry.page
+        for slot, wanted in enumerate(held.checksums):
             low = slot * geometry.page
-            page = os.pread(fd, min(geometry.page, length - low), low)
+            page = os.pread(fd, min(geometry.page, held.length - low), low)
             if checksum(page, name.object_id, first + slot) != wanted:
                 return False
     except OSError:
