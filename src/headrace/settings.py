@@ -85,6 +85,8 @@ def load_settings(config: str | None = None, environ: Mapping[str, str] | None =
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: {error}", path=str(path)) from error
+    except RecursionError as error:
+        raise SettingsError(f"{path}: tables or lists are nested too deeply in it", path=str(path)) from error
     if "source" in raw:
         raise SettingsError(f"{path}: unknown key `source`", path=str(path))
     return _with_home(parse_settings(raw, str(path)), str(path.resolve()), environ)

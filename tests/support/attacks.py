@@ -22,9 +22,7 @@ class Caller:
 
     def ask(self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> Answer:
         """One signed request and its answer."""
-        signed = signed_request(
-            self.node.data_url, method, path, headers, key_id=self.key_id, secret=self.secret, **options
-        )
+        signed = signed_request(self.node.data_url, method, path, headers, key_id=self.key_id, secret=self.secret, **options)
         return send(self.node, signed, heads=method == "HEAD")[0]
 
     def respelled(self, method: str, plain: str, sent: str, headers: dict[str, str] | None = None) -> Answer:

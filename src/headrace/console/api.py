@@ -140,6 +140,8 @@ async def _body(request: Request, kind: type[_T]) -> _T:
         return msgspec.json.decode(taken, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the request's body: {error}") from error
+    except RecursionError as error:
+        raise SettingsError("the request's body is nested too deeply") from error
 
 
 def _json(value: object, *, status: int = 200) -> Response:

@@ -12,6 +12,7 @@ from headrace.model.units import parse_duration, parse_size
 
 SCHEMES = ("s3", "gs", "az", "file", "memory")
 _CREDENTIALS = re.compile(r"|env:[A-Za-z_][A-Za-z0-9_]*|file:.+|profile:[^\s:/]+|instance|anonymous")
+_REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _MAX_UNION = 32
 
 
@@ -83,11 +84,13 @@ def _check_store(spec: MountSpec, where: str) -> None:
             f'{where}: credentials do not belong into the store URL: use `credentials = "env:NAME"`', path=spec.path
         )
     if not authority and scheme in ("gs", "az"):
-        raise SettingsError(f"{where}: {spec.store!r} names no bucket: write {scheme}://bucket/prefix", path=spec.path)
+        raise SettingsError(f"{where}: {_shown(spec.store)!r} names no bucket: write {scheme}://bucket/prefix", path=spec.path)
     if scheme == "s3" and not authority and rest:
-        raise SettingsError(f"{where}: {spec.store!r} names no bucket: write s3://bucket, or s3:// for all", path=spec.path)
+        raise SettingsError(
+            f"{where}: {_shown(spec.store)!r} names no bucket: write s3://bucket, or s3:// for all", path=spec.path
+        )
     if scheme == "file" and (authority or not rest.startswith("/")):
-        raise SettingsError(f"{where}: {spec.store!r} is not an absolute path: write file:///path/to/dir", path=spec.path)
+        raise SettingsError(f"{where}: {_shown(spec.store)!r} is not an absolute path: write file:///path/to/dir", path=spec.path)
     _check_endpoint(spec, where)
 
 
@@ -103,22 +106,28 @@ def _check_endpoint(spec: MountSpec, where: str) -> None:
     if "@" in parts.netloc:
         raise SettingsError(f"{where}: credentials do not belong into the endpoint: use `credentials`", path=spec.path)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise SettingsError(f"{where}: endpoint {spec.endpoint!r} is not a plain address: {wanted}", path=spec.path)
+        raise SettingsError(f"{where}: endpoint {_shown(spec.endpoint)!r} is not a plain address: {wanted}", path=spec.path)
     if not spec.endpoint.isprintable() or " " in spec.endpoint:
-        raise SettingsError(f"{where}: endpoint {spec.endpoint!r} has a blank or control character: {wanted}", path=spec.path)
+        raise SettingsError(
+            f"{where}: endpoint {_shown(spec.endpoint)!r} has a blank or control character: {wanted}", path=spec.path
+        )
 
 
 def _shown(url: str) -> str:
-    """A URL for a message: whatever might be credentials in it is left out."""
-    scheme, mark, rest = url.partition("://")
-    head, at, tail = rest.partition("@")
-    return f"{scheme}{mark}…@{tail}" if at else f"{scheme}{mark}{head}"
+    """A URL for a message: whatever might be credentials in it (user information, query, fragment) is left out."""
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    head, at, tail = rest.rpartition("@")
+    return f"{scheme if scheme.isalnum() else ''}{mark}{'…@' if at else ''}{re.split('[?#]', tail if at else head + tail)[0]}"
 
 
 def _check_options(spec: MountSpec, where: str) -> None:
     if not _CREDENTIALS.fullmatch(spec.credentials):
         raise SettingsError(
             f"{where}: credentials go by reference: env:PREFIX, file:PATH, profile:NAME, instance or anonymous", path=spec.path
+        )
+    if not _REGION.fullmatch(spec.region):
+        raise SettingsError(
+            f"{where}: region {spec.region[:63]!a}: write letters, digits and dashes, as in us-east-1", path=spec.path
         )
     if not 1 <= spec.max_connections <= 4096:
         raise SettingsError(f"{where}: max_connections {spec.max_connections}: write 1 to 4096", path=spec.path)

@@ -91,7 +91,7 @@ class Channel:
         try:
             while line := await reader.readline():
                 self._dispatch(self._decoder.decode(line))
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             _log.warning("channel ends: %s", error)
         finally:
             self._fail_open()

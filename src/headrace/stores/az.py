@@ -19,7 +19,7 @@ from headrace.stores.keys import check_key, check_text, cut_range
 from headrace.stores.merging import PageMerger
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.store import Store
-from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
+from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url, shown_url
 
 _PAGE = 1000
 _MAX_PAGES = 10_000
@@ -32,7 +32,7 @@ def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> S
     """The store of an `az://container/prefix` URL. Raises `SettingsError`."""
     url = parse_store_url(spec.store)
     if not url.bucket:
-        raise SettingsError(f"store {spec.store!r}: name the container, as in az://container/prefix")
+        raise SettingsError(f"store {shown_url(spec.store)!r}: name the container, as in az://container/prefix")
     credentials = azure_credentials(spec.credentials, environ=environ, clock=clock)
     http = Http(http_settings(spec), guard=guard_of(spec))
     store = AzStore(url.bucket, endpoint=check_endpoint(spec), credentials=credentials, http=http, clock=clock)

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from headrace.model.clock import Clock
 from headrace.model.errors import (
@@ -42,6 +42,7 @@ from headrace.stores.beneath import open_beneath
 from headrace.stores.file_listing import WINDOW_NAMES, Windows, file_info, list_page, valid_segments
 from headrace.stores.keys import check_key, check_text, cut_range
 from headrace.stores.store import Store
+from headrace.stores.urls import shown_url
 
 PIECE_BYTES = 256 * 1024
 THREADS = 8
@@ -64,10 +65,12 @@ def content_type_of(key: str) -> str:
 
 def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> Store:  # noqa: ARG001 - every kind of store has it
     """The store of a `file:///…` URL. Raises `SettingsError`."""
-    url = urlsplit(spec.store)
-    root = unquote(url.path)
-    if url.scheme != "file" or url.netloc not in ("", "localhost") or not root.startswith("/") or "\0" in root:
-        raise SettingsError(f"store {spec.store!r}: write file:// and an absolute path, such as file:///srv/data")
+    scheme, separator, rest = spec.store.partition("://")
+    root = unquote(rest.removeprefix("localhost"))
+    if scheme != "file" or not separator or not root.startswith("/") or set(rest) & set("?#") or "\0" in root:
+        raise SettingsError(
+            f"store {shown_url(spec.store)!r}: write file:// and an absolute path, such as file:///srv/data (? as %3F, # as %23)"
+        )
     return FileStore(root)
 
 

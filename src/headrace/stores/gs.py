@@ -21,7 +21,7 @@ from headrace.stores.keys import check_key, check_text, cut_range
 from headrace.stores.merging import PageMerger
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.store import Store
-from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
+from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url, shown_url
 
 T = TypeVar("T")
 _ENDPOINT = "https://storage.googleapis.com"
@@ -56,7 +56,7 @@ def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> S
     """The store of a `gs://bucket/prefix` URL. Raises `SettingsError`."""
     url = parse_store_url(spec.store)
     if not url.bucket:
-        raise SettingsError(f"store {spec.store!r}: name the bucket, as in gs://bucket/prefix")
+        raise SettingsError(f"store {shown_url(spec.store)!r}: name the bucket, as in gs://bucket/prefix")
     emulator = environ.get("STORAGE_EMULATOR_HOST", "")
     endpoint = check_endpoint(spec) or (emulator if "://" in emulator or not emulator else f"http://{emulator}")
     tokens = google_tokens(spec.credentials, environ=environ, clock=clock, emulated=bool(emulator))

@@ -6,17 +6,27 @@ import bisect
 import hashlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
-from headrace.model.errors import NotFound, VersionChanged
+from headrace.model.clock import Clock
+from headrace.model.errors import NotFound, SettingsError, VersionChanged
+from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, CommonPrefix, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
 from headrace.stores.keys import behind_prefix, check_key, check_text, cut_range, rolled_up
 from headrace.stores.store import Store
+from headrace.stores.urls import shown_url
 
 _PIECE_BYTES = 256 * 1024
+
+
+def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> Store:  # noqa: ARG001 - every kind of store has it
+    """An empty store of this process alone. Raises `SettingsError`."""
+    if spec.store != "memory://":
+        raise SettingsError(f"store {shown_url(spec.store)!r}: write memory:// and nothing behind it")
+    return MemoryStore()
 
 
 class MemoryObject(msgspec.Struct, frozen=True):

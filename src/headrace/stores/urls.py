@@ -29,16 +29,18 @@ def parse_store_url(url: str) -> StoreUrl:
     """Raises `SettingsError` for anything but a scheme, a bucket and a prefix. Percent signs mean themselves."""
     scheme, separator, rest = url.partition("://")
     if not separator or not scheme:
-        raise SettingsError(f"store {_shown(url)!r} is no URL: write one such as s3://bucket/prefix")
+        raise SettingsError(f"store {shown_url(url)!r} is no URL: write one such as s3://bucket/prefix")
     bucket, _, prefix = rest.partition("/")
     if "@" in bucket:
         raise SettingsError(f"store {scheme}://…: credentials do not belong in a URL, name them with credentials = env:PREFIX")
     if "?" in url or "#" in url or any(ord(char) < 32 or ord(char) == 127 for char in url):
-        raise SettingsError(f"store {_shown(url)!r}: a store's URL has no query, fragment or control character; options are keys")
+        raise SettingsError(
+            f"store {shown_url(url)!r}: a store's URL has no query, fragment or control character; options are keys"
+        )
     if bucket and not is_bucket_name(bucket):
-        raise SettingsError(f"store {url!r}: {bucket!r} cannot be the name of a bucket")
+        raise SettingsError(f"store {shown_url(url)!r}: what stands for the bucket cannot be the name of one")
     if prefix and not bucket:
-        raise SettingsError(f"store {url!r}: the bucket's name is missing before the prefix")
+        raise SettingsError(f"store {shown_url(url)!r}: the bucket's name is missing before the prefix")
     return StoreUrl(scheme, bucket, prefix.strip("/"))
 
 
@@ -54,7 +56,7 @@ def check_endpoint(spec: MountSpec) -> str:
     match = _ENDPOINT.fullmatch(spec.endpoint)
     if match is None:
         raise SettingsError(
-            f"endpoint {_shown(spec.endpoint)!r}: write http:// or https://, a host and perhaps a port, nothing else"
+            f"endpoint {shown_url(spec.endpoint)!r}: write http:// or https://, a host and perhaps a port, nothing else"
         )
     try:
         guard_of(spec).check_host(match[2])
@@ -76,7 +78,7 @@ def http_settings(spec: MountSpec) -> HttpSettings:
     )
 
 
-def _shown(url: str) -> str:
-    """The URL without what may be a secret: user information, query and fragment."""
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + re.split("[?#]", rest.rpartition("@")[2])[0]
+def shown_url(url: str) -> str:
+    """The URL for a message, without what may be a secret: user information, query and fragment."""
+    scheme, separator, rest = url.rpartition("://")
+    return scheme.rpartition("@")[2] + separator + re.split("[?#]", rest.rpartition("@")[2])[0]
