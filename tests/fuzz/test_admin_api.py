@@ -33,9 +33,20 @@ BODIES = st.one_of(
     st.binary(max_size=40),
 )
 ROUTES = st.sampled_from(
-    [("POST", "/mounts"), ("PUT", "/mounts"), ("DELETE", "/mounts"), ("POST", "/load"), ("POST", "/free"), ("POST", "/pin"),
-     ("POST", "/jobs/x/cancel"), ("POST", "/jobs/%00/resume"), ("GET", "/jobs/%ff"), ("GET", "/jobs/%F0%9F%98%80"), ("GET", "/jobs/'%20or%201=1--")]
-)  # fmt: skip
+    [
+        ("POST", "/mounts"),
+        ("PUT", "/mounts"),
+        ("DELETE", "/mounts"),
+        ("POST", "/load"),
+        ("POST", "/free"),
+        ("POST", "/pin"),
+        ("POST", "/jobs/x/cancel"),
+        ("POST", "/jobs/%00/resume"),
+        ("GET", "/jobs/%ff"),
+        ("GET", "/jobs/%F0%9F%98%80"),
+        ("GET", "/jobs/'%20or%201=1--"),
+    ]
+)
 DEEP = (
     b'{"path":"/a","union":[' * 2900,
     b"[" * 60_000,

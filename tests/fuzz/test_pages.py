@@ -40,9 +40,12 @@ def test_a_footer_is_read_only_where_one_was_written(data: bytes, length: int) -
 
 @settings(max_examples=300, deadline=None)
 @given(
-    sums=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8), short=st.integers(0, PAGE - 1), at=st.integers(0, 200), bit=st.integers(0, 7),
+    sums=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8),
+    short=st.integers(0, PAGE - 1),
+    at=st.integers(0, 200),
+    bit=st.integers(0, 7),
     cut=st.integers(0, 100),
-)  # fmt: skip
+)
 def test_a_sidecar_with_any_bit_changed_or_cut_is_none(sums: list[int], short: int, at: int, bit: int, cut: int) -> None:
     written = Sums(PAGE, len(sums) * PAGE - short, tuple(sums))
     data = encode_sums(written)
@@ -87,9 +90,12 @@ def write(path: Path, data: bytes) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    body=st.binary(min_size=1, max_size=300), damage=st.sampled_from(["flip", "cut", "grow", "foreign", "renamed"]), at=st.integers(0, 1000),
-    bit=st.integers(0, 7), foreign=st.binary(max_size=400),
-)  # fmt: skip
+    body=st.binary(min_size=1, max_size=300),
+    damage=st.sampled_from(["flip", "cut", "grow", "foreign", "renamed"]),
+    at=st.integers(0, 1000),
+    bit=st.integers(0, 7),
+    foreign=st.binary(max_size=400),
+)
 def test_a_page_that_was_damaged_is_never_read(body: bytes, damage: str, at: int, bit: int, foreign: bytes) -> None:
     name = SegmentName(OBJECT, Kind.PAGE, 0)
     good = body + encode_footer(checksum(body, OBJECT, 0), len(body), PAGE)
@@ -114,8 +120,14 @@ def test_a_page_that_was_damaged_is_never_read(body: bytes, damage: str, at: int
 
 
 @settings(max_examples=80, deadline=None)
-@given(pages=st.integers(2, 4), short=st.integers(0, PAGE - 1), side=st.booleans(), at=st.integers(0, 1 << 20), bit=st.integers(0, 7),
-       swap=st.booleans())  # fmt: skip
+@given(
+    pages=st.integers(2, 4),
+    short=st.integers(0, PAGE - 1),
+    side=st.booleans(),
+    at=st.integers(0, 1 << 20),
+    bit=st.integers(0, 7),
+    swap=st.booleans(),
+)
 def test_a_long_segment_with_any_bit_changed_in_it_or_beside_it_is_never_read(
     pages: int, short: int, side: bool, at: int, bit: int, swap: bool
 ) -> None:

@@ -18,12 +18,30 @@ from support.node import RunningNode, running_node
 pytestmark = pytest.mark.servers
 
 STORE_KEY, STORE_SECRET = "AKSTOREKEY", "store-secret-1f0c9b7e"
+REST = "x-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 LINK_LOCAL = (
-    "169.254.169.254", "169.254.170.2", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "2852039166",
-    "0xa9fea9fe", "0251.0376.0251.0376", "169.254.43518", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]", "[fe80::1]",
-    "metadata.google.internal", "METADATA.GOOGLE.INTERNAL.", "0.0.0.0", "0", "[::]", "224.0.0.1", "255.255.255.255",
-    "100.100.100.200", "168.63.129.16",
-)  # fmt: skip
+    "169.254.169.254",
+    "169.254.170.2",
+    "[fd00:ec2::254]",
+    "[::ffff:169.254.169.254]",
+    "[::ffff:a9fe:a9fe]",
+    "2852039166",
+    "0xa9fea9fe",
+    "0251.0376.0251.0376",
+    "169.254.43518",
+    "[64:ff9b::a9fe:a9fe]",
+    "[2002:a9fe:a9fe::1]",
+    "[fe80::1]",
+    "metadata.google.internal",
+    "METADATA.GOOGLE.INTERNAL.",
+    "0.0.0.0",
+    "0",
+    "[::]",
+    "224.0.0.1",
+    "255.255.255.255",
+    "100.100.100.200",
+    "168.63.129.16",
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,22 +127,48 @@ def test_20_neither_a_member_of_a_union_nor_a_replacement_gets_there(node: Runni
 @pytest.mark.parametrize(
     "extra",
     [
-        {"endpoint_url": "http://x"}, {"command": "id"}, {"type": "local"}, {"sftp_ssh": "sh"}, {"client_kwargs": {}},
-        {"store": ":local,command=id:/"}, {"store": "sftp:host:/x"}, {"store": "s3,endpoint=http://x:bucket"}, {"store": "file:///etc/../x\n"},
-        {"store": "s3://bucket?endpoint=http://x"}, {"store": "s3://bucket#x"}, {"store": "s3://bucket@evil/x"},
-        {"store": "file://host/etc"}, {"store": "file:/etc"}, {"store": "FILE:///etc"}, {"store": "file://./x"}, {"store": "http://x/y"},
-        {"store": "s3://../x", "credentials": "anonymous"}, {"store": "az://c/x", "endpoint": "http://127.0.0.1:1/../x"},
-        {"store": "s3://b", "endpoint": "http://127.0.0.1:1/path?x=1"}, {"store": "s3://b", "endpoint": "gopher://127.0.0.1:1"},
-        {"store": "s3://b", "endpoint": "file:///etc/passwd"}, {"store": "s3://b", "endpoint": "http://a@127.0.0.1:1"},
-        {"store": "s3://b", "endpoint": "http://127.0.0.1:1\r\nx: y"}, {"store": "s3://b", "credentials": "env:CORP;id"},
-        {"store": "s3://b", "credentials": "env:$(id)"}, {"store": "s3://b", "credentials": "profile:a/../b"},
-        {"store": "s3://b", "credentials": f"{STORE_KEY}:{STORE_SECRET}"}, {"store": "s3://b", "credentials": "cmd:id"},
-        {"store": "s3://b", "region": "evil.example/#"}, {"store": "s3://b", "region": "x\r\nx-evil: y"}, {"store": "s3://b", "region": "a@b"},
-        {"store": "s3://b", "allow_private": "yes"}, {"store": "s3://b", "max_connections": 10**30}, {"store": "s3://b", "timeout": "-1s"},
-        {"store": "s3://b", "timeout": "1e999s"}, {"store": "s3://b", "residency": "shell"},
-        {"path": "/a/../b", "store": "memory://"}, {"path": "relative", "store": "memory://"}, {"path": "/\u0000", "store": "memory://"},
+        {"endpoint_url": "http://x"},
+        {"command": "id"},
+        {"type": "local"},
+        {"sftp_ssh": "sh"},
+        {"client_kwargs": {}},
+        {"store": ":local,command=id:/"},
+        {"store": "sftp:host:/x"},
+        {"store": "s3,endpoint=http://x:bucket"},
+        {"store": "file:///etc/../x\n"},
+        {"store": "s3://bucket?endpoint=http://x"},
+        {"store": "s3://bucket#x"},
+        {"store": "s3://bucket@evil/x"},
+        {"store": "file://host/etc"},
+        {"store": "file:/etc"},
+        {"store": "FILE:///etc"},
+        {"store": "file://./x"},
+        {"store": "http://x/y"},
+        {"store": "s3://../x", "credentials": "anonymous"},
+        {"store": "az://c/x", "endpoint": "http://127.0.0.1:1/../x"},
+        {"store": "s3://b", "endpoint": "http://127.0.0.1:1/path?x=1"},
+        {"store": "s3://b", "endpoint": "gopher://127.0.0.1:1"},
+        {"store": "s3://b", "endpoint": "file:///etc/passwd"},
+        {"store": "s3://b", "endpoint": "http://a@127.0.0.1:1"},
+        {"store": "s3://b", "endpoint": "http://127.0.0.1:1\r\nx: y"},
+        {"store": "s3://b", "credentials": "env:CORP;id"},
+        {"store": "s3://b", "credentials": "env:$(id)"},
+        {"store": "s3://b", "credentials": "profile:a/../b"},
+        {"store": "s3://b", "credentials": f"{STORE_KEY}:{STORE_SECRET}"},
+        {"store": "s3://b", "credentials": "cmd:id"},
+        {"store": "s3://b", "region": "evil.example/#"},
+        {"store": "s3://b", "region": "x\r\nx-evil: y"},
+        {"store": "s3://b", "region": "a@b"},
+        {"store": "s3://b", "allow_private": "yes"},
+        {"store": "s3://b", "max_connections": 10**30},
+        {"store": "s3://b", "timeout": "-1s"},
+        {"store": "s3://b", "timeout": "1e999s"},
+        {"store": "s3://b", "residency": "shell"},
+        {"path": "/a/../b", "store": "memory://"},
+        {"path": "relative", "store": "memory://"},
+        {"path": "/\u0000", "store": "memory://"},
     ],
-)  # fmt: skip
+)
 def test_22_injected_options_are_refused_by_the_schema(node: RunningNode, extra: dict[str, Any]) -> None:
     status, body = add(node, **{"store": "s3://b", "credentials": "env:CORP", **extra})
     assert status == 400, body
@@ -140,7 +184,7 @@ def test_21_a_store_that_redirects_is_not_followed_and_nothing_leaks(
     node: RunningNode, status_line: str, scheme: str, tmp_path: Path
 ) -> None:
     with listening(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n") as thief:
-        answer = f"HTTP/1.1 {status_line}\r\nlocation: http://127.0.0.1:{thief.port}/bucket/x\r\nx-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        answer = f"HTTP/1.1 {status_line}\r\nlocation: http://127.0.0.1:{thief.port}/bucket/x\r\n{REST}"
         with listening(answer.encode()) as store:
             reference = "env:CORP"
             if scheme == "az":
@@ -173,7 +217,7 @@ def test_21_a_redirect_while_reading_is_not_followed_either(node: RunningNode) -
             add(node, path="/turning", store="s3://bucket", endpoint=f"http://127.0.0.1:{store.port}", credentials="env:CORP")[0]
             == 201
         )
-        moved = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:%d/bucket/x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        moved = b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:%d/bucket/x\r\n" + REST.encode()
         store.server.RequestHandlerClass = type(
             "Moved", (socketserver.StreamRequestHandler,), {"handle": lambda self: self.wfile.write(moved % thief.port)}
         )

@@ -120,8 +120,23 @@ def test_19_the_control_port_shows_no_object_and_the_data_port_no_route(node: Ru
         assert b"headrace_" not in answer.body
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/redoc", "/debug", "/debug/pprof/", "/api/v1/stats", "/metrics", "/",
-                                  "/api/v1/mounts", "/api/v1/pins", "/static/console.js", "/server-status"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/docs",
+        "/openapi.json",
+        "/redoc",
+        "/debug",
+        "/debug/pprof/",
+        "/api/v1/stats",
+        "/metrics",
+        "/",
+        "/api/v1/mounts",
+        "/api/v1/pins",
+        "/static/console.js",
+        "/server-status",
+    ],
+)
 def test_23_and_25_the_control_port_says_nothing_without_the_token(node: RunningNode, path: str) -> None:
     for token in ("", "wrong", node.token[:-1], node.token + "x", node.secret):
         status, body = control(node, "GET", path, token=token)

@@ -20,6 +20,7 @@ from support.node import RunningNode, start_node, stop_node
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
+AWAY = 'store = "s3://bucket"\nendpoint = "http://127.0.0.1:1"\ntimeout = "500ms"\n'
 PRIVATE = {"credentials", "admin.token", "ledger.key", "secret.key"}
 """Files of the home whose whole content is a secret; they are checked for their mode instead."""
 
@@ -41,9 +42,14 @@ class Canaries:
 def control_bodies(node: RunningNode, say: Callable[[str], str]) -> Iterator[tuple[str, str, object]]:
     """Changes that fail, with secrets where people put them by mistake."""
     stores = (
-        f"s3://AK:{say('url password')}@bucket/x", f"s3://bucket/x?X-Amz-Signature={say('url query')}", f"sftp://u:{say('sftp')}@h/x",
-        f"gs:///x?sig={say('gs query')}", f"az://{say('az')}@c/x?y", f"file://u:{say('file url')}@host/x", f"s3://b#{say('fragment')}",
-    )  # fmt: skip
+        f"s3://AK:{say('url password')}@bucket/x",
+        f"s3://bucket/x?X-Amz-Signature={say('url query')}",
+        f"sftp://u:{say('sftp')}@h/x",
+        f"gs:///x?sig={say('gs query')}",
+        f"az://{say('az')}@c/x?y",
+        f"file://u:{say('file url')}@host/x",
+        f"s3://b#{say('fragment')}",
+    )
     for number, store in enumerate(stores):
         yield "POST", "/api/v1/mounts", {"path": f"/bad{number}", "store": store, "timeout": "1s"}
     for endpoint in (
@@ -63,9 +69,17 @@ def control_bodies(node: RunningNode, say: Callable[[str], str]) -> Iterator[tup
             f"http://{node.data}",
         ):
             for scheme in ("s3", "az"):
-                yield "POST", "/api/v1/mounts", {
-                    "path": "/bad", "store": f"{scheme}://bucket", "endpoint": endpoint, "credentials": reference, "timeout": "500ms",
-                }  # fmt: skip
+                yield (
+                    "POST",
+                    "/api/v1/mounts",
+                    {
+                        "path": "/bad",
+                        "store": f"{scheme}://bucket",
+                        "endpoint": endpoint,
+                        "credentials": reference,
+                        "timeout": "500ms",
+                    },
+                )
     for method, path in (
         ("DELETE", "/mounts"),
         ("POST", "/load"),
@@ -84,9 +98,11 @@ def drive_control(node: RunningNode, canaries: Canaries) -> tuple[int, bytes]:
         assert status >= 400, f"{method} {path} {body}: {answer!r}"
         failures, said = failures + 1, said + answer
     for headers in (
-        {"authorization": f"Bearer {canaries.new('bearer')}"}, {"cookie": f"headrace_session={canaries.new('cookie')}"},
-        {"host": f"{canaries.new('host')}.example"}, {"authorization": f"Basic {canaries.new('basic')}"},
-    ):  # fmt: skip
+        {"authorization": f"Bearer {canaries.new('bearer')}"},
+        {"cookie": f"headrace_session={canaries.new('cookie')}"},
+        {"host": f"{canaries.new('host')}.example"},
+        {"authorization": f"Basic {canaries.new('basic')}"},
+    ):
         for path in ("/", "/metrics", f"/?token={canaries.new('query token')}", "/api/v1/mounts"):
             status, answer = control(node, "GET", path, token="", headers=headers)
             assert status in (401, 403)
@@ -209,14 +225,17 @@ def test_26_and_27_no_secret_is_in_a_log_a_number_an_answer_or_the_ledger(tmp_pa
         (home / name).chmod(0o600)
     config = (
         f'[[mount]]\npath = "/data"\nstore = "file://{place}"\n'
-        '[[mount]]\npath = "/gone"\nstore = "s3://bucket"\nendpoint = "http://127.0.0.1:1"\ncredentials = "env:CANARY"\ntimeout = "500ms"\n'
-        f'[[mount]]\npath = "/filed"\nstore = "s3://bucket"\nendpoint = "http://127.0.0.1:1"\ncredentials = "file:{home}/canary.ini"\ntimeout = "1s"\n'
+        f'[[mount]]\npath = "/gone"\ncredentials = "env:CANARY"\n{AWAY}'
+        f'[[mount]]\npath = "/filed"\ncredentials = "file:{home}/canary.ini"\n{AWAY}'
         f'[[key]]\nid = "analyst"\nsecret = "env:ANALYST"\n[[key]]\nid = "literal"\nsecret = "{literal}"\n'
     )
     environ = {
-        "CANARY_ACCESS_KEY_ID": "AKCANARY", "CANARY_SECRET_ACCESS_KEY": store_secret, "ANALYST": key_secret,
-        "HALF_SECRET_ACCESS_KEY": half, "BYSTANDER_TOKEN": bystander,
-    }  # fmt: skip
+        "CANARY_ACCESS_KEY_ID": "AKCANARY",
+        "CANARY_SECRET_ACCESS_KEY": store_secret,
+        "ANALYST": key_secret,
+        "HALF_SECRET_ACCESS_KEY": half,
+        "BYSTANDER_TOKEN": bystander,
+    }
     node = start_node(home, config, processes=1, environ=environ)
     try:
         canaries.texts |= {"admin token": node.token, "owner secret": node.secret}

@@ -1,4 +1,4 @@
-"""What one caller has brought into the cache is no help to another: pages, versions, listings and absences stay behind the policy."""
+"""What one caller brought into the cache is no help to another: pages, versions, listings and absences stay behind the policy."""
 
 from __future__ import annotations
 
@@ -50,8 +50,18 @@ def handoff(node: RunningNode, key_id: str, secret: str, path: str) -> tuple[byt
 
 
 @pytest.mark.parametrize("path", ["/data/mine/hot", "/data/mine/absent", "/data/mine%2Fhot", "/data/mine/hot?versionId=null"])
-@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=-5"}, {"If-None-Match": "*"}, {"If-Match": '"x"'},
-                                     {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, {"Range": "bytes=999999999-"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Range": "bytes=0-9"},
+        {"Range": "bytes=-5"},
+        {"If-None-Match": "*"},
+        {"If-Match": '"x"'},
+        {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+        {"Range": "bytes=999999999-"},
+    ],
+)
 def test_29_a_cached_object_a_cached_absence_and_a_condition_look_the_same_to_who_may_not_read(
     node: RunningNode, path: str, headers: dict[str, str]
 ) -> None:
@@ -81,9 +91,13 @@ def test_29_the_handoff_socket_gives_no_file_to_who_may_not_read(node: RunningNo
         socket.close(fd)
     assert fds, f"the owner gets files: {answer!r}"
     for key_id, secret, path in (
-        ("guest", GUEST_SECRET, "/data/mine/hot"), ("guest", GUEST_SECRET, "/data/mine%2Fhot"), ("guest", "wrong-secret", "/data/open"),
-        ("guest", GUEST_SECRET, "/data/mine/absent"), ("nobody", GUEST_SECRET, "/data/open"), (node.key_id, GUEST_SECRET, "/data/mine/hot"),
-    ):  # fmt: skip
+        ("guest", GUEST_SECRET, "/data/mine/hot"),
+        ("guest", GUEST_SECRET, "/data/mine%2Fhot"),
+        ("guest", "wrong-secret", "/data/open"),
+        ("guest", GUEST_SECRET, "/data/mine/absent"),
+        ("nobody", GUEST_SECRET, "/data/open"),
+        (node.key_id, GUEST_SECRET, "/data/mine/hot"),
+    ):
         answer, fds = handoff(node, key_id, secret, path)
         assert fds == [], f"{key_id} {path}"
         assert b'"info":null' in answer
