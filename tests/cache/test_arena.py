@@ -204,8 +204,9 @@ def killed_at(line: int) -> Callable[[FrameType, str, object], object]:
     return trace
 
 
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("verb", ["put", "drop"])
-def test_a_writer_killed_at_any_line_leaves_a_usable_tier(verb: str) -> None:
+def test_a_writer_killed_at_any_line_leaves_a_usable_tier(verb: str, step: int) -> None:
     tier = MemoryTier.create(1 << 20, PAGE)
     for number in range(200):
         tier.put(object_id(number), 0, content(number, 0))
@@ -218,7 +219,7 @@ def test_a_writer_killed_at_any_line_leaves_a_usable_tier(verb: str) -> None:
             own.drop(survivor)
 
     kills = 0
-    for line in range(1, 400):
+    for line in range(1, 400, step):
         survivor = next((object_id(n) for n in range(1400) if tier.get(object_id(n), 0) is not None), object_id(0))
         status = in_a_child(tier, work)
         numbers = [*range(200), *range(1000, 1002 + line)]
@@ -229,7 +230,7 @@ def test_a_writer_killed_at_any_line_leaves_a_usable_tier(verb: str) -> None:
             break
         kills += 1
     tier.close()
-    assert kills > 25
+    assert kills > 25 // step
 
 
 def test_readers_beside_killed_writers_never_see_wrong_bytes() -> None:
@@ -241,7 +242,7 @@ def test_readers_beside_killed_writers_never_see_wrong_bytes() -> None:
                 own.put(object_id(number), 0, content(number, 0))
 
     served = 0
-    for _ in range(10):
+    for _ in range(4):
         pids = []
         for _ in range(2):
             pid = os.fork()

@@ -93,7 +93,7 @@ class Model:
         return victims
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(OPERATIONS)
 def test_it_agrees_with_a_plain_model_on_every_victim(operations: list[tuple[str, int, int]]) -> None:
     policy, model = Eviction(), Model()
@@ -116,7 +116,7 @@ def test_it_agrees_with_a_plain_model_on_every_victim(operations: list[tuple[str
         assert set(policy) == set(model.size)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(OPERATIONS, st.integers(100, 1000))
 def test_the_bound_holds_unless_pins_alone_exceed_it_and_pins_stay(operations: list[tuple[str, int, int]], capacity: int) -> None:
     policy = Eviction()

@@ -153,7 +153,8 @@ def test_a_pin_set_after_it_looked_is_seen_before_unlinking(tmp_path: Path, keep
         path = write(tmp_path, page_name(number))
         touches.created(path.name, path.stat().st_size, Group(b"none"))
     touches.close()
-    eventually(lambda: running.dropped("evicted") >= 20)
+    # How many go depends on how the datagrams were cut: after the last one at most the high mark's 95 of the 110 are left.
+    eventually(lambda: running.dropped("evicted") >= 15)
     assert all((tmp_path / page_name(number).path).exists() for number in range(90))
     assert running.keeper.stats().pinned_bytes > 0
 

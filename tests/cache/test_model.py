@@ -9,9 +9,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from headrace.model.errors import CorruptData, InvalidRange, NotFound, Unavailable, VersionChanged
 from headrace.model.objects import ByteRange
@@ -162,7 +163,14 @@ class CachedStoreMachine(RuleBasedStateMachine):
             assert self.rig.pages.fills.held_bytes == 0
 
 
-TestCachedStore = CachedStoreMachine.TestCase
-TestCachedStore.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def _runs(examples: int, steps: int) -> settings:
+    return settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_every_answer_is_one_the_model_allows() -> None:
+    run_state_machine_as_test(CachedStoreMachine, settings=_runs(8, 20))
+
+
+@pytest.mark.slow
+def test_every_answer_is_one_the_model_allows_in_long_runs() -> None:
+    run_state_machine_as_test(CachedStoreMachine, settings=_runs(60, 30))

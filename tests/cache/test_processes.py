@@ -12,7 +12,7 @@ from pathlib import Path
 from support import cache_process
 from support.caching import until
 
-SIZE = 24 * 1024 * 1024 + 4321
+SIZE = 16 * 1024 * 1024 + 4321
 
 
 class Child:

@@ -94,16 +94,18 @@ def look(path: str, geometry: Geometry, now: float) -> Folder:
     names: dict[str, os.stat_result] = {}
     with os.scandir(path) as entries:
         for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 names[entry.name] = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+    found_one = folder.segments.append
     for filename, status in names.items():
         ident = ident_of_file(filename)
         if ident is not None:
             size, has_sums = status.st_size, filename + SUM_SUFFIX in names
             if is_sound(ident, status, geometry, has_sums=has_sums):
-                length = size if has_sums else size - FOOTER_BYTES
                 used_s = int(max(status.st_mtime, status.st_atime))
-                folder.segments.append(Found(ident, size, length, used_s, now - status.st_ctime))
+                found_one(Found(ident, size, size if has_sums else size - FOOTER_BYTES, used_s, now - status.st_ctime))
             else:
                 folder.bad.append(name_of(ident))
         elif filename.endswith(PIN_SUFFIX) and len(filename) == 36:

@@ -21,7 +21,7 @@ import msgspec
 
 from headrace.cache.eviction import Eviction
 from headrace.cache.folder import Folder, folders, ident_of, ident_of_file, look, name_of, object_of, remove_orphan, space
-from headrace.cache.layout import SUM_SUFFIX, Geometry, Kind, SegmentName, parse_segment, pin_path, tag_of
+from headrace.cache.layout import MOUNT_BYTES, SUM_SUFFIX, Geometry, Kind, SegmentName, parse_segment, pin_path, tag_of
 from headrace.cache.touches import Batch, Group, TouchesListener
 from headrace.model.clock import Clock
 from headrace.model.events import BackgroundError, PagesDropped, TierFault
@@ -41,6 +41,7 @@ _SWEEP = 4096
 _ASKED = 8
 _RESERVE_SHARE, _RESERVE_MAX_BYTES = 0.01, 256 << 20
 _MAX_GROUPS = 60_000
+_TAG_MASK = (1 << 8 * MOUNT_BYTES) - 1
 
 
 class Chore(Protocol):
@@ -204,7 +205,7 @@ class Keeper:
             ident = ident_of_file(segment.name)
             if ident is None or segment.size < 0:
                 continue
-            group = self._group(tag_of(object_of(ident).to_bytes(16, "big")))
+            group = self._group_of(object_of(ident))
             self._entries.inserted(ident, space(segment.size), group=group, now=now)
         for text in batch.touched:
             ident = ident_of_file(text)
@@ -221,18 +222,22 @@ class Keeper:
             group = self._groups[tag] = min(len(self._groups) + 1, _MAX_GROUPS)
         return group
 
+    def _group_of(self, named: int) -> int:
+        return self._group((named & _TAG_MASK).to_bytes(MOUNT_BYTES, "big"))
+
     def _visit(self, path: str, *, settled: bool) -> None:
         now = self._clock.time()
         try:
             folder = look(path, self._geometry, now)
         except FileNotFoundError:
             return
+        entries, seen_s = self._entries, int(now)
         for found in folder.segments:
             ident, named = found.ident, object_of(found.ident)
-            group = self._group(tag_of(named.to_bytes(16, "big")))
-            used = found.used_s if settled else int(now)
-            self._entries.inserted(ident, space(found.size), group=group, now=used, settled=settled)
-            self._entries.pinned(ident, pinned=named in folder.pinned)
+            group = self._group_of(named)
+            entries.inserted(ident, space(found.size), group=group, now=found.used_s if settled else seen_s, settled=settled)
+            if folder.pinned or not settled:
+                entries.pinned(ident, pinned=named in folder.pinned)
         for name in folder.bad:
             self._unlink(name)
         self._tell("corrupt", len(folder.bad), len(folder.bad), 0)

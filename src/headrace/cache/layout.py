@@ -35,7 +35,8 @@ _LAST_PAGE = 0x80
 _LAST_RUN = 1
 _NAME = re.compile(r"([0-9a-f]{32})\.(?:(w)|([cp])([0-9a-f]{1,12}))")
 _OBJECT_BYTES = 12
-_MOUNT_BYTES = 4
+MOUNT_BYTES = 4
+"""Length of a mount's tag, the end of an object id."""
 
 
 class Kind(StrEnum):
@@ -107,7 +108,7 @@ class Sums(msgspec.Struct, frozen=True):
 
 def mount_tag(identity: str) -> bytes:
     """The last bytes of every object id of a mount: its pages can be found by name alone."""
-    return hashlib.blake2b(identity.encode("utf-8", "surrogateescape"), digest_size=_MOUNT_BYTES).digest()
+    return hashlib.blake2b(identity.encode("utf-8", "surrogateescape"), digest_size=MOUNT_BYTES).digest()
 
 
 def object_id(identity: str, key: str, token: str) -> bytes:
