@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 from time import monotonic
+from typing import Annotated
 
 import msgspec
 
@@ -17,6 +18,9 @@ SOCKET_NAME = "keeper.sock"
 _BATCH = 64
 _INTERVAL_S = 0.1
 _RECEIVE_BYTES = 1 << 16
+# Bounds that hold for what is received: the keeper's sums must not meet infinity or a negative size.
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
@@ -24,9 +28,9 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
 
     tag: bytes
     """`layout.mount_tag`, which is in the names of the mount's segments too."""
-    quota_bytes: int = 0
+    quota_bytes: _Bytes = 0
     """0: no bound of its own."""
-    ttl_s: float = 0.0
+    ttl_s: _Seconds = 0.0
     """0: only capacity decides."""
 
 
@@ -34,7 +38,7 @@ class Created(msgspec.Struct, frozen=True, array_like=True):
     """A segment that was renamed into place; `size` is its file's length in bytes."""
 
     name: str
-    size: int
+    size: _Bytes
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
