@@ -26,6 +26,15 @@ class ReadServed(msgspec.Struct, frozen=True):
     status: int
 
 
+class ReadsServed(msgspec.Struct, frozen=True):
+    """A gateway has answered `reads` reads of one mount since it last said so, all with the same word."""
+
+    mount: str
+    reads: int
+    bytes: int
+    served: str
+
+
 class AccessRefused(msgspec.Struct, frozen=True):
     """A request was refused before it reached the namespace. Never carries a secret or a signature."""
 

@@ -14,6 +14,7 @@ from headrace.model.events import (
     FillEnded,
     PagesDropped,
     ReadServed,
+    ReadsServed,
     StoreCall,
     TierFault,
 )
@@ -55,12 +56,9 @@ class Tally:
         if isinstance(event, StoreCall):
             self._store_call(event)
         elif isinstance(event, ReadServed):
-            row = self._row(event.mount)
-            row.requests += 1
-            row.bytes_served += event.bytes
-            self.served[event.served] += 1
-            if event.served in ("hit", "stale"):
-                self.bytes_from_cache += event.bytes
+            self._reads(event.mount, 1, event.bytes, event.served)
+        elif isinstance(event, ReadsServed):
+            self._reads(event.mount, event.reads, event.bytes, event.served)
         elif isinstance(event, FillEnded):
             self.fills += 1
             self.fill_errors += bool(event.error)
@@ -70,6 +68,14 @@ class Tally:
                 self.corrupt_pages += event.pages
         else:
             self._rare(event)
+
+    def _reads(self, mount: str, reads: int, size: int, served: str) -> None:
+        row = self._row(mount)
+        row.requests += reads
+        row.bytes_served += size
+        self.served[served] += reads
+        if served in ("hit", "stale"):
+            self.bytes_from_cache += size
 
     def _rare(self, event: object) -> None:
         if isinstance(event, AccessRefused):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from headrace.model.reading import Reading
+from headrace.model.reading import Buffer, Reading
 
 
 class BadFraming(Exception):
@@ -66,8 +66,26 @@ class Response(msgspec.Struct, frozen=True):
     close: bool = False
 
 
+class Begun(msgspec.Struct, frozen=True):
+    """A request that `Handler.glance` has read, and its answer; `finished` follows when it has left."""
+
+    request: Request
+    response: Response
+
+
+Glanced = tuple[bytes, Buffer] | Begun | None
+"""What `Handler.glance` makes of a head: a whole answer, its head and its body, which is counted already; or an answer
+to be sent like any other; or nothing."""
+
+
 class Handler(Protocol):
-    """A protocol above HTTP. `quick` and `handle` never raise on purpose."""
+    """A protocol above HTTP. `quick`, `handle` and `glance` never raise on purpose."""
+
+    def form(self, request: Request, head: bytes) -> object | None:
+        """Asked after `quick` answered: what `glance` may read further heads of the same connection by; None: nothing yet."""
+
+    def glance(self, form: object, head: bytes, date_line: bytes) -> Glanced:
+        """The answer to a head that may have the form, on a connection that stays open. None: read it the long way."""
 
     def quick(self, request: Request) -> Response | None:
         """The answer, if it can be given at once; None: `handle` will. Only asked for requests without a body."""

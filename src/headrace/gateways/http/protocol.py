@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from headrace.gateways.http.body import IncomingBody
 from headrace.gateways.http.head import NO_BODY, HeadParser, body_length, keeps_alive
-from headrace.gateways.http.messages import BadFraming, Handler, Request, Response
+from headrace.gateways.http.messages import BadFraming, Begun, Handler, Request, Response
 from headrace.gateways.http.pump import Pump
 from headrace.gateways.http.wire import CONTINUE, response_head
 from headrace.model.reading import Reading
@@ -27,8 +27,8 @@ class Connection(asyncio.Protocol):
     """Parses one request at a time. Bytes behind it wait, and beyond a bound are not read at all."""
 
     __slots__ = (
-        "_body", "_buffer", "_close_after", "_deadline_s", "_eof", "_flowing", "_handler", "_parser", "_request",
-        "_response", "_scanned", "_server", "_task", "_watched", "peer", "phase", "pump", "transport",
+        "_body", "_buffer", "_close_after", "_deadline_s", "_eof", "_flowing", "_form", "_form_bytes", "_handler", "_parser",
+        "_request", "_response", "_scanned", "_server", "_task", "_watched", "peer", "phase", "pump", "transport",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer, handler: Handler) -> None:
@@ -36,6 +36,8 @@ class Connection(asyncio.Protocol):
         self._handler = handler
         self._parser = HeadParser(server.settings.max_headers)
         self._buffer = b""
+        self._form: object | None = None
+        self._form_bytes = min(server.settings.max_head_bytes, server.settings.max_target_bytes)
         self._scanned = 0
         self._body: IncomingBody | None = None
         self._request: Request | None = None
@@ -68,6 +70,8 @@ class Connection(asyncio.Protocol):
         self._server.forget(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._form is not None and self.phase == IDLE and not self._buffer and self._glance(data):
+            return
         if (self._close_after and self._body is None) or self.phase == LINGER:
             return
         if self._body is not None:
@@ -83,6 +87,26 @@ class Connection(asyncio.Protocol):
             self._advance()
         elif len(self._buffer) > self._server.settings.max_head_bytes:
             self._flow(False)
+
+    def _glance(self, data: bytes) -> bool:
+        """Answer a head like one that came before; False when it must be read the long way."""
+        if self._close_after or self.pump.paused or len(data) > self._form_bytes:
+            return False
+        seen = self._handler.glance(self._form, data, self._server.date_line)
+        if seen is None:
+            self._form = None
+            return False
+        if type(seen) is tuple:
+            self.pump.put(*seen)
+            self._deadline_s = self._server.idle_until_s
+            self._watched = None
+            return True
+        if isinstance(seen, Begun):
+            seen.request.peer = self.peer
+            self._request = seen.request
+            self.phase = BUSY
+            self._respond(seen.request, seen.response)
+        return True
 
     def eof_received(self) -> bool:
         """A client may close its half and still wait for answers to what it has sent."""
@@ -206,6 +230,7 @@ class Connection(asyncio.Protocol):
         if length == NO_BODY:
             response = self._handler.quick(request)
             if response is not None:
+                self._form = self._handler.form(request, head)
                 self._respond(request, response)
                 return
         else:
@@ -285,7 +310,7 @@ class Connection(asyncio.Protocol):
         self._handler.finished(request, response, self.pump.body_sent, complete=True)
         if self.phase == CLOSED:
             return
-        self._deadline_s = self._server.now_s + self._server.settings.idle_timeout_s
+        self._deadline_s = self._server.idle_until_s
         self.phase = IDLE
         body, self._body = self._body, None
         if self._close_after:

@@ -13,9 +13,10 @@ import socket
 import struct
 from collections.abc import Callable
 
-from headrace.model.reading import FileSlice, Piece, Reading
+from headrace.model.reading import Buffer, FileSlice, Piece, Reading
 
-_WRITE_BYTES = 256 * 1024
+WRITE_BYTES = 256 * 1024
+"""The longest body that is handed to the transport at once."""
 _HIGH_WATER_BYTES = 512 * 1024
 _COPY_BYTES = 16 * 1024
 _TURN_BYTES = 2 * 1024 * 1024
@@ -71,13 +72,8 @@ class Pump:
             piece = ready[0]
             if not isinstance(piece, FileSlice):
                 size = len(piece)
-                if size <= _WRITE_BYTES:
-                    if size <= _COPY_BYTES:
-                        self.transport.write(b"".join((head, piece)))
-                    else:
-                        self.transport.writelines((head, piece))
-                    self.body_sent = size
-                    self._total += size
+                if size <= WRITE_BYTES:
+                    self.put(head, piece)
                     return True
         self._head = head
         self._pieces = ready
@@ -86,6 +82,16 @@ class Pump:
         self.resume()
         self._early = False
         return not self._writing and not self._failed
+
+    def put(self, head: bytes, body: Buffer) -> None:
+        """A whole answer, short enough for the transport to hold."""
+        size = len(body)
+        if size <= _COPY_BYTES:
+            self.transport.write(b"".join((head, body)))
+        else:
+            self.transport.writelines((head, body))
+        self.body_sent = size
+        self._total += size
 
     async def stream(self) -> None:
         """Send the Reading in `streaming`. Ends the answer incomplete when it fails; never short."""
@@ -145,7 +151,7 @@ class Pump:
         while self._offset < len(view):
             if self.paused:
                 return False
-            part = view[self._offset : self._offset + _WRITE_BYTES]
+            part = view[self._offset : self._offset + WRITE_BYTES]
             if self._head:
                 self.transport.writelines((self._head, part))
                 self._head = b""

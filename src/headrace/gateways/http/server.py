@@ -42,6 +42,8 @@ class HttpServer:
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._date_second = -1
+        self.idle_until_s = 0.0
+        """The deadline of whoever was answered since the last sweep."""
         self.date_line = b""
         """The `date` header as of the last sweep."""
         self._tell_time()
@@ -94,6 +96,7 @@ class HttpServer:
 
     def _tell_time(self) -> None:
         self.now_s = self.clock.monotonic()
+        self.idle_until_s = self.now_s + self.settings.idle_timeout_s
         second = int(self.clock.time())
         if second != self._date_second:
             self._date_second = second

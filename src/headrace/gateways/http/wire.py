@@ -8,7 +8,7 @@ from headrace.gateways.http.messages import Request, Response
 from headrace.model.reading import Reading
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
+STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 _BODILESS = frozenset((204, 304))
 
 
@@ -20,7 +20,7 @@ def response_head(request: Request | None, response: Response, date_line: bytes,
         connection = b"" if request is None or request.http11 else b"connection: keep-alive\r\n"
     status = response.status
     if status in _BODILESS:
-        return b"%s%s%s%s\r\n" % (_STATUS_LINES[status], date_line, response.fields, connection)
+        return b"%s%s%s%s\r\n" % (STATUS_LINES[status], date_line, response.fields, connection)
     length = response.length
     if length < 0:
         body = response.body
@@ -29,4 +29,4 @@ def response_head(request: Request | None, response: Response, date_line: bytes,
             length = wanted.end - wanted.start
         else:
             length = len(body)
-    return b"%s%s%scontent-length: %d\r\n%s\r\n" % (_STATUS_LINES[status], date_line, response.fields, length, connection)
+    return b"%s%s%scontent-length: %d\r\n%s\r\n" % (STATUS_LINES[status], date_line, response.fields, length, connection)

@@ -92,7 +92,7 @@ class Hash(Protocol):
     def hexdigest(self) -> str: ...
 
 
-class _Signer(msgspec.Struct, frozen=True):
+class Signer(msgspec.Struct, frozen=True):
     """A client's way of signing that was right before: all but the values of one request."""
 
     inner: Hash
@@ -101,11 +101,26 @@ class _Signer(msgspec.Struct, frozen=True):
     date: bytes
     template: bytes
     """The canonical request with places for method, path, the signed headers' values and the body's hash."""
+    names: tuple[bytes, ...]
+    """The signed headers."""
     values: Callable[[dict[bytes, bytes]], tuple[bytes, ...]]
     scope: bytes
     identity: Identity
     shapes: set[tuple[bytes, ...]]
     """Header names, in their order, under which nothing that must be signed was left out."""
+
+    def check(self, stamp: bytes, canonical: bytes, claimed: bytes, now_s: float) -> Identity | None:
+        """The caller when `claimed` is the signature of the canonical request made at `stamp`, and `now_s` is near it."""
+        signed_at = _stamp_s(stamp)
+        if signed_at is None or stamp[:8] != self.date or not -WINDOW_S <= now_s - signed_at <= WINDOW_S:
+            return None
+        if b"  " in canonical or b" \n" in canonical or b"\t" in canonical:
+            return None
+        text = b"AWS4-HMAC-SHA256\n%b\n%b%b" % (stamp, self.scope, sha256(canonical).hexdigest().encode())
+        inner, outer = self.inner.copy(), self.outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return self.identity if compare_digest(outer.hexdigest().encode(), claimed) else None
 
 
 class Authenticator:
@@ -114,7 +129,7 @@ class Authenticator:
     def __init__(self, keys: KeyRing, region: str) -> None:
         self._keys = keys
         self._region = region.encode()
-        self._signers: dict[bytes, _Signer] = {}
+        self._signers: dict[bytes, Signer] = {}
         self._generation = keys.generation
 
     def recognise(self, request: Request, now_s: float) -> Identity | None:
@@ -128,21 +143,24 @@ class Authenticator:
         signer = self._signers.get(before)
         if signer is None or self._generation != self._keys.generation or tuple(headers) not in signer.shapes:
             return None
-        stamp = headers[b"x-amz-date"]
         content = headers[b"x-amz-content-sha256"]
-        signed_at = _stamp_s(stamp)
-        if signed_at is None or stamp[:8] != signer.date or not -WINDOW_S <= now_s - signed_at <= WINDOW_S:
-            return None
         if content not in _PLAIN_CONTENT:
             return None
-        canonical = signer.template % (request.method, _canonical_path(request.path), *signer.values(headers), content)
-        if b"  " in canonical or b" \n" in canonical or b"\t" in canonical:
+        canonical = signer.template % (request.method, canonical_path_kept(request.path), *signer.values(headers), content)
+        return signer.check(headers[b"x-amz-date"], canonical, claimed, now_s)
+
+    @property
+    def generation(self) -> int:
+        """Which state of the keys holds now: what was learnt under another is void."""
+        return self._keys.generation
+
+    def signer(self, request: Request) -> tuple[bytes, Signer] | None:
+        """The text before the signature, and the way of signing, of a request that `recognise` would look at."""
+        before = request.headers.get(b"authorization", b"").rpartition(b"Signature=")[0]
+        signer = self._signers.get(before)
+        if signer is None or self._generation != self._keys.generation or tuple(request.headers) not in signer.shapes:
             return None
-        text = b"AWS4-HMAC-SHA256\n%b\n%b%b" % (stamp, signer.scope, sha256(canonical).hexdigest().encode())
-        inner, outer = signer.inner.copy(), signer.outer.copy()
-        inner.update(text)
-        outer.update(inner.digest())
-        return signer.identity if compare_digest(outer.hexdigest().encode(), claimed) else None
+        return before, signer
 
     def _remember(self, before: bytes, scope: _Scope, headers: dict[bytes, bytes], identity: Identity) -> None:
         """After a right signature by header, so that only callers who hold a key are remembered."""
@@ -163,7 +181,7 @@ class Authenticator:
             plain = Identity(identity.caller, EMPTY_SHA256)
             padded = key.ljust(64, b"\0")
             inner, outer = sha256(padded.translate(_INNER)), sha256(padded.translate(_OUTER))
-            signer = _Signer(inner, outer, scope.date, template, itemgetter(*names), text, plain, set())
+            signer = Signer(inner, outer, scope.date, template, names, itemgetter(*names), text, plain, set())
             self._signers[before] = signer
         if len(signer.shapes) < _MAX_SHAPES:
             signer.shapes.add(tuple(headers))
@@ -200,7 +218,7 @@ class Authenticator:
         signed = scope.signed
         lines = _signed_lines(request, scope, "AuthorizationHeaderMalformed")
         query = canonical_query(split_query(request.query)) if request.query else b""
-        canonical = b"\n".join((request.method, _canonical_path(request.path), query, lines, signed, content))
+        canonical = b"\n".join((request.method, canonical_path_kept(request.path), query, lines, signed, content))
         identity = self._compare(scope, stamp, canonical, claimed, content)
         if not request.query:
             self._remember(before, scope, headers, identity)
@@ -227,7 +245,7 @@ class Authenticator:
         lines = _signed_lines(request, scope, "AuthorizationQueryParametersError")
         content = request.headers.get(b"x-amz-content-sha256", UNSIGNED_PAYLOAD)
         query = canonical_query([pair for pair in pairs if pair[0] != b"X-Amz-Signature"])
-        canonical = b"\n".join((request.method, _canonical_path(request.path), query, lines, signed, content))
+        canonical = b"\n".join((request.method, canonical_path_kept(request.path), query, lines, signed, content))
         return self._compare(scope, stamp, canonical, claimed, content)
 
     def _check_scope(self, scope: _Scope, stamp: bytes, code: str) -> None:
@@ -273,7 +291,7 @@ def _scope(match: re.Match[bytes], signed: bytes) -> _Scope:
     return _Scope(match[1], match[2], match[3], match[4], match[5], signed, names, members)
 
 
-_canonical_path = lru_cache(maxsize=2048)(canonical_path)
+canonical_path_kept = lru_cache(maxsize=2048)(canonical_path)
 
 
 def _credential_pairs(query: bytes) -> list[Pair] | None:

@@ -10,13 +10,21 @@ import re
 
 import msgspec
 
-from headrace.gateways.http.messages import Request, Response
+from headrace.gateways.http.forms import PATH
+from headrace.gateways.http.messages import Begun, Glanced, Request, Response
+from headrace.gateways.http.pump import WRITE_BYTES
+from headrace.gateways.http.wire import STATUS_LINES
 from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.describe import Descriptions, served_fields
+from headrace.gateways.s3.forms import Forms, SignedForm
 from headrace.gateways.s3.routes import UNSUPPORTED_HEADERS
+from headrace.gateways.s3.stats import HotReads, SlowRead, Tally
 from headrace.gateways.s3.target import read_target
+from headrace.model.clock import Clock
 from headrace.model.errors import HeadraceError
-from headrace.model.objects import ByteRange
+from headrace.model.events import ReadsServed
+from headrace.model.objects import ByteRange, Emit
+from headrace.model.reading import FileSlice, Served
 from headrace.model.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Target
@@ -44,18 +52,26 @@ class _Place(msgspec.Struct, frozen=True):
     path: str
     target: Target
     note: HotRead
+    reads: HotReads
 
 
 class HotPath:
     """Answers whole objects and plain ranges from what the namespace can give without waiting."""
 
-    __slots__ = ("_authenticator", "_decided", "_decided_for", "_descriptions", "_domain", "_namespace", "_places", "_table")
+    __slots__ = (
+        "_authenticator", "_clock", "_decided", "_decided_for", "_descriptions", "_domain", "_forms", "_namespace", "_places",
+        "_reads", "_table", "_tally",
+    )  # fmt: skip
 
-    def __init__(self, namespace: Namespace, authenticator: Authenticator, domain: str) -> None:
+    def __init__(self, namespace: Namespace, authenticator: Authenticator, domain: str, *, tally: Tally, clock: Clock) -> None:
         self._namespace = namespace
         self._authenticator = authenticator
         self._domain = domain
+        self._tally = tally
+        self._clock = clock
+        self._forms = Forms(authenticator)
         self._descriptions = Descriptions()
+        self._reads: dict[str, HotReads] = {}
         self._places: dict[tuple[bytes, bytes] | bytes, _Place] = {}
         self._table = namespace.table
         self._decided: dict[tuple[Caller, str], bool] = {}
@@ -76,14 +92,9 @@ class HotPath:
             identity = self._authenticator.recognise(request, now_s) or self._authenticator.identify(request, now_s)
             if identity.content_sha256 not in _NO_BODY:
                 return None
-            if self._namespace.table is not self._table:
-                self._table = self._namespace.table
-                self._places.clear()
-            place = self._places.get((headers[b"host"], request.path) if self._domain else request.path)
+            place = self._place(headers[b"host"], request.path) or self._find_place(request)
             if place is None:
-                place = self._find_place(request)
-                if place is None:
-                    return None
+                return None
             path = place.path
             if (policy.rules or not identity.caller.key_id) and not self._allowed(policy, identity.caller, place):
                 return None
@@ -103,6 +114,69 @@ class HotPath:
         )  # fmt: skip
         return Response(206, fields, reading)
 
+    def form(self, request: Request, head: bytes, now_s: float) -> SignedForm | None:
+        """What `glance` may read the connection's next heads by."""
+        return self._forms.of(request, head, now_s)
+
+    def glance(self, form: SignedForm, head: bytes, policy: Policy, date_line: bytes, ids: bytes) -> Glanced:
+        """The answer to a head of this form, as `answer` would give it; None when the other path must see it."""
+        match = form.read(head)
+        if match is None or form.generation != self._authenticator.generation:
+            return None
+        started_s = self._clock.monotonic()
+        groups = match.groups()
+        byte_range = None
+        if form.range:
+            byte_range = _plain_range(groups[form.range])
+            if byte_range is None:
+                return None
+        identity = form.identify(groups, self._clock.time())
+        if identity is None:
+            return None
+        place = self._place(groups[form.host], groups[PATH])
+        if place is None or (policy.rules and not self._allowed(policy, identity.caller, place)):
+            return None
+        try:
+            reading = place.target.mount.store.peek(place.target.key, byte_range)
+        except HeadraceError:
+            return None
+        if reading is None or reading.ready is None:
+            return None
+        info, cut, ready = reading.info, reading.range, reading.ready
+        described = self._descriptions.of(place.path, info)
+        if byte_range is None:
+            status, placed = 200, b""
+        else:
+            status, placed = 206, b"content-range: bytes %d-%d/%d\r\n" % (cut.start, cut.end - 1, info.size)
+        piece = ready[0] if len(ready) == 1 else None
+        if piece is None or isinstance(piece, FileSlice) or len(piece) > WRITE_BYTES or reading.served is not Served.HIT:
+            request = Request(b"GET", groups[PATH], b"", {}, True, "", started_s=started_s, note=place.note)
+            self._tally.started += 1
+            return Begun(request, Response(status, b"%b%b%b%b" % (ids, described, served_fields(reading), placed), reading))
+        size = len(piece)
+        whole = b"%b%b%b%bx-headrace-cache: hit\r\nage: %d\r\n%bcontent-length: %d\r\n\r\n" % (
+            STATUS_LINES[status], date_line, ids, described, reading.age_s, placed, size,
+        )  # fmt: skip
+        place.reads.reads += 1
+        place.reads.bytes += size
+        seconds = self._clock.monotonic() - started_s
+        if seconds > self._tally.floor_s:
+            self._tally.note_slow(SlowRead(seconds, place.path, size, Served.HIT.value))
+        return whole, piece
+
+    def tell(self, emit: Emit) -> None:
+        """Count and report what `glance` has answered since the last time."""
+        for reads in self._reads.values():
+            if reads.reads:
+                emit(ReadsServed(reads.mount, reads.reads, reads.bytes, Served.HIT.value))
+                self._tally.fold(reads)
+
+    def _place(self, host: bytes, raw: bytes) -> _Place | None:
+        if self._namespace.table is not self._table:
+            self._table = self._namespace.table
+            self._places.clear()
+        return self._places.get((host, raw) if self._domain else raw)
+
     def _find_place(self, request: Request) -> _Place | None:
         """The namespace's path of an object, and what is mounted there; None when the request names no object."""
         named = read_target(request, self._domain)
@@ -111,7 +185,11 @@ class HotPath:
         target = self._table.resolve(named.path)
         if not target.key:
             return None
-        place = _Place(named.path, target, HotRead(named.path, target.mount.name))
+        mount = target.mount.name
+        reads = self._reads.get(mount)
+        if reads is None:
+            reads = self._reads[mount] = HotReads(mount)
+        place = _Place(named.path, target, HotRead(named.path, mount), reads)
         if len(self._places) >= _MAX_KEPT:
             self._places.clear()
         self._places[(request.headers[b"host"], request.path) if self._domain else request.path] = place

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
 
-from headrace.gateways.http.messages import BadFraming, Request, Response, render_fields
+from headrace.gateways.http.messages import BadFraming, Glanced, Request, Response, render_fields
 from headrace.gateways.http.server import HttpServer
 from headrace.gateways.s3.auth import Authenticator, Identity
 from headrace.gateways.s3.buckets import get_bucket_location, get_bucket_versioning, head_bucket, list_buckets
 from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.errors import S3Error, error_body, refused, translate
+from headrace.gateways.s3.forms import SignedForm
 from headrace.gateways.s3.hot import HotPath, HotRead
 from headrace.gateways.s3.keys import KeyRing
 from headrace.gateways.s3.listing import list_objects
@@ -42,6 +44,7 @@ _OPERATIONS: dict[Operation, Callable[[Call], Awaitable[Response]]] = {
     Operation.GET_OBJECT_ATTRIBUTES: get_object_attributes,
     Operation.GET_OBJECT_TAGGING: get_object_tagging,
 }
+_TELL_S = 0.5
 _REFUSAL_CODES = {408: "RequestTimeout", 413: "EntityTooLarge", 503: "SlowDown"}
 
 
@@ -78,7 +81,8 @@ class S3Gateway:
         self._namespace = namespace
         self._emit = emit
         self._authenticator = Authenticator(keys, settings.region)
-        self._hot = HotPath(namespace, self._authenticator, settings.domain)
+        self._hot = HotPath(namespace, self._authenticator, settings.domain, tally=self.tally, clock=clock)
+        self._telling: asyncio.TimerHandle | None = None
         self._id_prefix = os.urandom(4).hex().upper().encode()
         self._host_id = os.urandom(12).hex()
         self._id_fields = f"x-amz-id-2: {self._host_id}\r\nserver: Headrace\r\n".encode()
@@ -92,6 +96,27 @@ class S3Gateway:
         if response is not None:
             self.tally.started += 1
         return response
+
+    def form(self, request: Request, head: bytes) -> SignedForm | None:
+        """`Handler.form`."""
+        return self._hot.form(request, head, self.clock.monotonic())
+
+    def glance(self, form: object, head: bytes, date_line: bytes) -> Glanced:
+        """`Handler.glance`."""
+        if type(form) is not SignedForm:
+            return None
+        self._served += 1
+        ids = b"x-amz-request-id: %b%08X\r\n%b" % (self._id_prefix, self._served & 0xFFFFFFFF, self._id_fields)
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_TELL_S, self.tell)
+        return self._hot.glance(form, head, self.policy, date_line, ids)
+
+    def tell(self) -> None:
+        """Report the reads that were answered at a glance; done now and then while there are any."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        self._hot.tell(self._emit)
 
     async def handle(self, request: Request) -> Response:
         """`Handler.handle`."""
@@ -129,10 +154,7 @@ class S3Gateway:
         body = response.body
         if type(note) is HotRead and isinstance(body, Reading):
             tally.ended += 1
-            if response.status == 206:
-                tally.hot_ranges += 1
-            else:
-                tally.hot_objects += 1
+            tally.hot += 1
             self._count_read(request, note, body, sent, response.status)
         elif isinstance(note, _Noted):
             tally.request(note.operation, response.status)
@@ -250,10 +272,13 @@ class Server:
 
     async def drain(self, deadline_s: float) -> bool:
         """Stop accepting, finish what runs, close. False when something had to be cut at the deadline."""
-        return await self._http.drain(deadline_s)
+        finished = await self._http.drain(deadline_s)
+        self._gateway.tell()
+        return finished
 
     def stats(self) -> GatewayStats:
         """The counters as they are now."""
+        self._gateway.tell()
         return self._gateway.tally.frozen(self._http.stats())
 
 

@@ -44,6 +44,17 @@ class GatewayStats(msgspec.Struct, frozen=True):
     connections: ConnectionStats
 
 
+class HotReads:
+    """Reads of one mount that were answered at a glance, not yet counted elsewhere."""
+
+    __slots__ = ("bytes", "mount", "reads")
+
+    def __init__(self, mount: str) -> None:
+        self.mount = mount
+        self.reads = 0
+        self.bytes = 0
+
+
 class Tally:
     """The counters while they run."""
 
@@ -55,13 +66,13 @@ class Tally:
         self.ended = 0
         self.refused = 0
         self.cut_short = 0
-        self.hot_objects = 0
-        self.hot_ranges = 0
-        """GetObject requests answered at once: whole objects, and ranges."""
+        self.hot = 0
+        """GetObject requests answered at once."""
         self._requests: Counter[tuple[str, int]] = Counter()
         self._slowest: list[SlowRead] = []
         self._slowest_kept = slowest
-        self._floor_s = 0.0
+        self.floor_s = 0.0
+        """Reads faster than this need not be told: all the kept ones were slower."""
 
     def request(self, operation: str, status: int) -> None:
         self.ended += 1
@@ -73,10 +84,19 @@ class Tally:
             self.hits += 1
         else:
             self.misses += 1
-        if seconds > self._floor_s:
-            self._note_slow(SlowRead(seconds, path, sent, str(reading.served)))
+        if seconds > self.floor_s:
+            self.note_slow(SlowRead(seconds, path, sent, str(reading.served)))
 
-    def _note_slow(self, read: SlowRead) -> None:
+    def fold(self, hot: HotReads) -> None:
+        """Take over what was counted at a glance."""
+        self.started += hot.reads
+        self.ended += hot.reads
+        self.hits += hot.reads
+        self.hot += hot.reads
+        self.bytes_sent += hot.bytes
+        hot.reads = hot.bytes = 0
+
+    def note_slow(self, read: SlowRead) -> None:
         if self._slowest_kept <= 0:
             return
         if len(self._slowest) < self._slowest_kept:
@@ -84,10 +104,10 @@ class Tally:
         else:
             heapq.heappushpop(self._slowest, read)
         if len(self._slowest) == self._slowest_kept:
-            self._floor_s = self._slowest[0].seconds
+            self.floor_s = self._slowest[0].seconds
 
     def frozen(self, connections: ConnectionStats) -> GatewayStats:
-        requests = self._requests + Counter({("GetObject", 2): self.hot_objects + self.hot_ranges})
+        requests = self._requests + Counter({("GetObject", 2): self.hot})
         counts = tuple(RequestCount(name, f"{kind}xx", count) for (name, kind), count in sorted(requests.items()))
         return GatewayStats(
             requests=counts,
