@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -17,9 +18,10 @@ from headrace.cache.merge import Merger
 from headrace.cache.scrub import Scrubber
 from headrace.control.node_view import TierStats
 from headrace.model.clock import SystemClock
+from headrace.model.events import TierFault
 from headrace.node.channel import Channel
 from headrace.node.logs import log_to
-from headrace.node.messages import Apply, AskStats, Boot, Done, Drain, Event, Reply, Request, WorkerReport
+from headrace.node.messages import AskStats, Boot, Done, Drain, Event, Reply, Request, WorkerReport
 from headrace.node.tally import Tally
 from headrace.node.view import rss_bytes
 
@@ -38,16 +40,13 @@ class KeeperProcess:
         self._tally = Tally(self._tell)
         self._keepers: dict[str, Keeper] = {}
         self._threads: list[threading.Thread] = []
-        self._epoch = 0
 
     async def answer(self, request: Request) -> Reply:
         match request:
             case Boot():
                 self._boot(request)
-            case Apply():
-                self._epoch = request.state.epoch
             case AskStats():
-                return WorkerReport(self._epoch, self._tally.counters(), tiers=self._tiers(), rss_bytes=rss_bytes())
+                return WorkerReport(self._tally.counters(), tiers=self._tiers(), rss_bytes=rss_bytes())
             case Drain():
                 await self.drain()
         return Done()
@@ -61,10 +60,13 @@ class KeeperProcess:
 
     def _boot(self, boot: Boot) -> None:
         geometry = boot.cache.geometry
-        self._epoch = boot.state.epoch
         for disk in boot.cache.disk:
             root = str(disk.root(Path(boot.home)))
-            Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                # The keeper's own loop tries again and again; the other directories must not go without one meanwhile.
+                self._tally.emit(TierFault("disk", "mkdir", str(error), f"make {root} a directory that this user may write"))
             keeper = Keeper(
                 root,
                 disk.capacity_bytes,
@@ -78,7 +80,8 @@ class KeeperProcess:
 
     def _emit(self, event: object) -> None:
         # Keepers run in threads; the tally and the channel belong to the loop.
-        self._loop.call_soon_threadsafe(self._tally.emit, event)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(self._tally.emit, event)
 
     def _tell(self, event: Event) -> None:
         self.channel.tell(event)

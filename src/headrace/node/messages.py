@@ -15,14 +15,13 @@ from headrace.model.objects import Listing
 class Boot(msgspec.Struct, frozen=True, tag=True):
     """The first message to a worker: all that it is made of."""
 
-    index: int
     home: str
     cache: CacheSettings
     gateway: GatewaySettings
     state: NodeState
+    """In force when the process begins. The keeper needs no mounts and no secrets, and gets none."""
     memory_fd: int = -1
     """The memory tier's descriptor, inherited; -1: there is none."""
-    handoff: bool = True
 
 
 class Apply(msgspec.Struct, frozen=True, tag=True):
@@ -105,7 +104,6 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 class WorkerReport(msgspec.Struct, frozen=True, tag=True):
     """One worker's counters since it started."""
 
-    epoch: int
     counters: Counters
     mounts: tuple[MountStats, ...] = ()
     tiers: tuple[TierStats, ...] = ()

@@ -13,16 +13,13 @@ from headrace.control.node_view import Counters, MountStats, SlowRead, TierStats
 from headrace.gateways.s3.stats import GatewayStats
 from headrace.node.messages import WorkerReport
 from headrace.node.tally import Tally
-from headrace.node.view import rss_bytes
+from headrace.node.view import MEMORY_TIER, rss_bytes
 from headrace.wiring import LiveMounts
 
 
-def report(
-    epoch: int, tally: Tally, gateway: GatewayStats, *, pages: PageCache, cache: CacheSettings, mounts: LiveMounts
-) -> WorkerReport:
+def report(tally: Tally, gateway: GatewayStats, *, pages: PageCache, cache: CacheSettings, mounts: LiveMounts) -> WorkerReport:
     """What `AskStats` is answered with."""
     return WorkerReport(
-        epoch=epoch,
         counters=_counters(tally, gateway),
         mounts=_mounts(tally, mounts),
         tiers=_tiers(pages, cache),
@@ -64,9 +61,9 @@ def _tiers(pages: PageCache, cache: CacheSettings) -> tuple[TierStats, ...]:
             healthy=not directory.health.out,
             note="out of service after failures; reads go past it" if directory.health.out else "",
         )
-        for directory, disk in zip(pages.directories, cache.disk, strict=False)
+        for directory, disk in zip(pages.directories, cache.disk, strict=True)
     ]
     if isinstance(pages.memory, MemoryTier):
         memory = pages.memory.stats()
-        tiers.append(TierStats("memory", memory.capacity, memory.bytes_used, memory.filled))
+        tiers.append(TierStats(MEMORY_TIER, memory.capacity, memory.bytes_used, memory.filled))
     return tuple(tiers)

@@ -8,13 +8,14 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headrace.cache.arena import MemoryTier
 from headrace.control.node_view import NodeView
+from headrace.control.state import NodeState
 from headrace.model.clock import SystemClock
-from headrace.model.errors import HeadraceError
+from headrace.model.errors import HeadraceError, Unavailable
 from headrace.model.units import parse_duration
 from headrace.node.child import Child
 from headrace.node.home import Home
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("headrace.supervisor")
 
 _MAX_AUDIT_WAITING = 1000
+_LAST_AUDIT_S = 2.0
+_FINISH_S = 5.0
 
 Announce = Callable[[str, str, str], None]
 """Called once when the node serves: data URL, control URL, admin token."""
@@ -49,6 +52,7 @@ class Supervisor:
         self._stop = asyncio.Event()
         self._known = asyncio.Event()
         self._audit: asyncio.Queue[Audit] = asyncio.Queue(_MAX_AUDIT_WAITING)
+        self._audit_lost = 0
         self._view: WorkersView
         self._memory_fd = -1
         self._children: tuple[Child, ...] = ()
@@ -76,8 +80,8 @@ class Supervisor:
                 self._memory_fd = tier.fd
             for sig in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(sig, self._stop.set)
-            workers = [self._worker(index, sock, handoff) for index, sock in enumerate(data)]
-            keeper = Child("headrace.node.keeper", boot=self._boot(0), fds=(), on_event=self._hear)
+            workers = [self._worker(sock, handoff) for sock in data]
+            keeper = self._child("headrace.node.keeper", lambda: self._boot(NodeState(0)), ())
             self._view = WorkersView(workers, keeper, data_url=f"http://{show_address(data[0])}")
             self._children = (*workers, keeper)
             self._data = tuple(data)
@@ -86,9 +90,7 @@ class Supervisor:
                 await self._control(workers, control)
             finally:
                 await self._end_children()
-                for task in running:
-                    task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+                await _finish(running)
 
     async def _end_children(self) -> None:
         """Refuse new connections, let running requests finish, end the processes. Again: nothing."""
@@ -99,18 +101,16 @@ class Supervisor:
         asked = Drain(self._drain_s)
         await asyncio.gather(*(child.stop(asked, timeout_s=self._drain_s + 5) for child in self._children))
 
-    def _worker(self, index: int, sock: socket.socket, handoff: socket.socket) -> Child:
+    def _worker(self, sock: socket.socket, handoff: socket.socket) -> Child:
         memory = () if self._memory_fd < 0 else (self._memory_fd,)
         fds = (sock.fileno(), handoff.fileno(), *memory)
-        return Child("headrace.node.worker", boot=self._boot(index), fds=fds, on_event=self._hear)
+        return self._child("headrace.node.worker", lambda: self._boot(self._view.state), fds)
 
-    def _boot(self, index: int) -> Callable[[], asyncio.Future[Boot]]:
-        async def boot() -> Boot:
-            await self._known.wait()
-            cache, gateway = self._settings.cache, self._settings.gateway
-            return Boot(index, str(self._home.path), cache, gateway, self._view.state, self._memory_fd)
+    def _child(self, module: str, boot: Callable[[], Boot], fds: Sequence[int]) -> Child:
+        return Child(module, boot=boot, known=self._known, fds=fds, on_event=self._hear)
 
-        return lambda: asyncio.ensure_future(boot())
+    def _boot(self, state: NodeState) -> Boot:
+        return Boot(str(self._home.path), self._settings.cache, self._settings.gateway, state, self._memory_fd)
 
     async def _control(self, workers: list[Child], sock: socket.socket) -> None:
         # The workers are starting meanwhile: what is heavy to import here is imported now.
@@ -147,16 +147,23 @@ class Supervisor:
             self._home.write_addresses(self._view.data_url, control_url)
             self._announce(self._view.data_url, control_url, plane.admin_token())
             await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        alone = serving.done() and not self._stop.is_set()
         await self._end_children()
-        for task in (ready, auditing):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._audit.join(), _LAST_AUDIT_S)
+        for task in (ready, auditing, stopping):
             task.cancel()
         server.should_exit = True
         await serving
+        if alone:
+            raise Unavailable("the control port ended by itself, so the node stops: see the log, then start it again")
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Audit):
-            if not self._audit.full():
+            try:
                 self._audit.put_nowait(event)
+            except asyncio.QueueFull:
+                self._audit_lost += 1
         elif isinstance(event, Notice):
             _log.warning("%s: %s%s", event.what, event.error, f" ({event.remedy})" if event.remedy else "")
 
@@ -170,6 +177,19 @@ class Supervisor:
                 )
             except HeadraceError as error:
                 _log.error("the audit log cannot be written: %s", error)
+            finally:
+                self._audit.task_done()
+            lost, self._audit_lost = self._audit_lost, 0
+            if lost:
+                _log.warning("%d refused requests are not in the audit log: more came than could be written", lost)
+
+
+async def _finish(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for what ends by itself; cut what does not."""
+    _, left = await asyncio.wait(tasks, timeout=_FINISH_S)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _all_ready(workers: list[Child]) -> None:

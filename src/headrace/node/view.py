@@ -7,12 +7,13 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, TierStats, WorkerStats
 from headrace.control.state import NodeState
-from headrace.model.errors import HeadraceError, Unavailable
+from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
 from headrace.node.child import Child
@@ -31,9 +32,12 @@ from headrace.node.messages import (
     WorkerReport,
 )
 
+_R = TypeVar("_R")
+
 _APPLY_TIMEOUT_S = 30.0
 _STATS_TIMEOUT_S = 1.0
 _SLOWEST_SHOWN = 20
+MEMORY_TIER = "memory"
 
 
 class WorkersView:
@@ -48,14 +52,18 @@ class WorkersView:
         self._turn = itertools.cycle(range(len(self._workers)))
 
     async def push_state(self, state: NodeState) -> None:
-        self.state = state
+        # Changes may arrive here in another order than they were made; an older one is part of the newer.
+        if state.epoch > self.state.epoch:
+            self.state = state
         alive = [worker for worker in self._workers if worker.alive]
         results = await asyncio.gather(
-            *(worker.ask(Apply(state), timeout_s=_APPLY_TIMEOUT_S) for worker in alive), return_exceptions=True
+            *(worker.ask(Apply(self.state), timeout_s=_APPLY_TIMEOUT_S) for worker in alive), return_exceptions=True
         )
         for worker, result in zip(alive, results, strict=True):
-            # A worker that died meanwhile begins anew with this state.
-            if isinstance(result, BaseException) and worker.alive:
+            # A worker that died meanwhile begins anew with this state. One that hangs must not go on with the old one.
+            if isinstance(result, DeadlineExceeded):
+                worker.kill()
+            elif isinstance(result, BaseException) and worker.alive:
                 raise result
 
     async def stats(self) -> NodeStats:
@@ -69,7 +77,7 @@ class WorkersView:
                 _worker_stats(index, worker, report)
                 for index, (worker, report) in enumerate(zip(self._workers, reports, strict=True))
             ),
-            tiers=merge_tiers(found[0].tiers if found else (), kept.tiers if kept is not None else ()),
+            tiers=merge_tiers([report.tiers for report in found], kept.tiers if kept is not None else None),
             mounts=merge_mounts(itertools.chain.from_iterable(report.mounts for report in found), self.state.mounts),
             slowest=slowest(itertools.chain.from_iterable(report.slowest for report in found)),
             data_url=self.data_url,
@@ -79,14 +87,13 @@ class WorkersView:
         return any(worker.alive for worker in self._workers)
 
     async def list_page(self, path: str, *, after: str, limit: int) -> Listing:
-        reply = await self._ask_one(ListPage(path, after, limit))
-        return reply.listing if isinstance(reply, Listed) else Listing(())
+        return _as(Listed, await self._ask_one(ListPage(path, after, limit))).listing
 
     async def load(self, path: str) -> int:
-        return _amount(await self._ask_one(Load(path)))
+        return _as(Amount, await self._ask_one(Load(path))).bytes
 
     async def free(self, path: str, *, prefix: bool) -> int:
-        return _amount(await self._ask_one(Free(path, prefix)))
+        return _as(Amount, await self._ask_one(Free(path, prefix))).bytes
 
     async def pin(self, path: str, on: bool) -> None:
         await self._ask_one(Pin(path, on))
@@ -111,8 +118,11 @@ class WorkersView:
         return reply if isinstance(reply, WorkerReport) else None
 
 
-def _amount(reply: Reply) -> int:
-    return reply.bytes if isinstance(reply, Amount) else 0
+def _as(kind: type[_R], reply: Reply) -> _R:
+    """Never an empty answer in the place of a wrong one."""
+    if not isinstance(reply, kind):
+        raise Unavailable(f"a serving process answered {type(reply).__name__} where {kind.__name__} belongs: restart the node")
+    return reply
 
 
 def _worker_stats(index: int, worker: Child, report: WorkerReport | None) -> WorkerStats:
@@ -135,15 +145,33 @@ def sum_counters(counters: Iterable[Counters]) -> Counters:
     return total
 
 
-def merge_tiers(seen: Iterable[TierStats], kept: Iterable[TierStats]) -> tuple[TierStats, ...]:
-    """Health as a worker finds it, fullness as the keeper accounts for it."""
-    full = {tier.name: tier for tier in kept}
-    return tuple(
-        msgspec.structs.replace(tier, used_bytes=full[tier.name].used_bytes, segments=full[tier.name].segments)
-        if tier.name in full
-        else tier
-        for tier in seen
-    )
+def merge_tiers(seen: Sequence[tuple[TierStats, ...]], kept: tuple[TierStats, ...] | None) -> tuple[TierStats, ...]:
+    """Fullness as the keeper accounts for it; healthy when the keeper and every worker find it so.
+
+    `kept` is None while there is no keeper.
+    """
+    full = {tier.name: tier for tier in kept or ()}
+    merged: list[TierStats] = []
+    for views in zip(*seen, strict=True):  # the same tiers in every worker: all are made of the same settings
+        first = views[0]
+        keeper = full.get(first.name)
+        if keeper is None and kept is None and first.name != MEMORY_TIER:
+            keeper = msgspec.structs.replace(first, note="how full it is, is not known while the keeper is being started again")
+        every = (*views, keeper) if keeper is not None else views
+        sick = [view for view in every if not view.healthy]
+        notes = (view.note for view in (*sick, *reversed(every)))
+        counted = keeper or first
+        merged.append(
+            TierStats(
+                name=first.name,
+                capacity_bytes=first.capacity_bytes,
+                used_bytes=counted.used_bytes,
+                segments=counted.segments,
+                healthy=not sick,
+                note=next((note for note in notes if note), ""),
+            )
+        )
+    return tuple(merged)
 
 
 def merge_mounts(reports: Iterable[MountStats], specs: Iterable[MountSpec]) -> tuple[MountStats, ...]:

@@ -54,8 +54,9 @@ class Worker:
         self.ended = asyncio.Event()
         self._tally = Tally(self._tell)
         self._epoch = -1
-        self._pins: frozenset[str] = frozenset()
         self._drain_s = 30.0
+        self._serving = False
+        self._draining: asyncio.Future[None] | None = None
 
     async def answer(self, request: Request) -> Reply:
         match request:
@@ -65,7 +66,6 @@ class Worker:
                 self._apply(request.state)
             case AskStats():
                 return report(
-                    self._epoch,
                     self._tally,
                     self._server.stats(),
                     pages=self._pages,
@@ -88,11 +88,19 @@ class Worker:
         return Done()
 
     async def drain(self) -> None:
-        """Refuse new connections, finish what runs, and end."""
-        await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
-        await self._mounts.close()
-        await self._pages.close()
-        self.ended.set()
+        """Refuse new connections, finish what runs, and end. Asked again meanwhile, it waits for the same end."""
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain())
+        await asyncio.shield(self._draining)
+
+    async def _drain(self) -> None:
+        try:
+            if self._serving:
+                await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
+                await self._mounts.close()
+                await self._pages.close()
+        finally:
+            self.ended.set()
 
     async def _boot(self, boot: Boot) -> None:
         clock = SystemClock()
@@ -115,12 +123,14 @@ class Worker:
         )
         self._handoff = HandoffServer(desk)
         self._handoff.start(self._handoff_socket)
+        self._serving = True
 
     def _apply(self, state: NodeState) -> None:
         if state.epoch < self._epoch:
             return
+        policy = Policy(state.rules)
         self._keys.replace({key.id: key.secret for key in state.keys})
-        self._gateway.policy = Policy(state.rules)
+        self._gateway.policy = policy
         self._mounts.apply(state.mounts)
         self._tally.forget(frozenset(spec.path for spec in state.mounts))
         self._epoch = state.epoch

@@ -1,0 +1,83 @@
+"""The workers as one node: what is merged, and what is asked of whom."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from headrace.control.node_view import MountStats, SlowRead, TierStats
+from headrace.control.state import NodeState
+from headrace.model.errors import Unavailable
+from headrace.model.mounts import MountSpec
+from headrace.node.child import Child
+from headrace.node.messages import Boot
+from headrace.node.view import MEMORY_TIER, WorkersView, merge_mounts, merge_tiers, slowest
+
+
+def never_started() -> Child:
+    def boot() -> Boot:
+        raise AssertionError("this child is never started")
+
+    return Child("none", boot=boot, known=asyncio.Event(), fds=(), on_event=lambda _: None)
+
+
+async def test_without_a_worker_it_is_not_ready_and_every_verb_says_so() -> None:
+    view = WorkersView([never_started(), never_started()], never_started(), data_url="http://127.0.0.1:1")
+    assert not view.ready()
+    with pytest.raises(Unavailable, match="no serving process"):
+        await view.load("/a/b")
+    with pytest.raises(Unavailable, match="no serving process"):
+        await view.list_page("/a", after="", limit=10)
+    stats = await view.stats()
+    assert [worker.alive for worker in stats.workers] == [False, False]
+    assert stats.tiers == ()
+
+
+async def test_an_older_state_never_takes_the_place_of_a_newer_one() -> None:
+    view = WorkersView([never_started()], never_started(), data_url="")
+    await view.push_state(NodeState(7))
+    await view.push_state(NodeState(6))
+    assert view.state.epoch == 7
+
+
+def test_fullness_comes_from_the_keeper() -> None:
+    seen = (TierStats("/p", 100), TierStats(MEMORY_TIER, 50, 20, 2))
+    assert merge_tiers([seen, seen], (TierStats("/p", 100, 40, 4),)) == (TierStats("/p", 100, 40, 4), seen[1])
+
+
+def test_a_tier_is_as_sick_as_the_worst_view_of_it() -> None:
+    well, out = TierStats("/p", 100), TierStats("/p", 100, healthy=False, note="out of service")
+    assert merge_tiers([(well,), (out,)], (TierStats("/p", 100, 40),)) == (
+        TierStats("/p", 100, 40, healthy=False, note="out of service"),
+    )
+    stuck = TierStats("/p", 100, 40, healthy=False, note="the keeper hangs")
+    assert merge_tiers([(well,), (well,)], (stuck,)) == (stuck,)
+    noted = TierStats("/p", 100, 40, note="another process keeps it")
+    assert merge_tiers([(well,)], (noted,)) == (noted,)
+
+
+def test_without_a_keeper_a_tier_says_that_its_fullness_is_unknown() -> None:
+    disk, memory = merge_tiers([(TierStats("/p", 100), TierStats(MEMORY_TIER, 50, 20))], None)
+    assert disk.healthy
+    assert "not known" in disk.note
+    assert memory.note == ""
+
+
+def test_mounts_are_summed_and_the_latest_word_on_health_counts() -> None:
+    specs = [MountSpec("/a", "file:///a"), MountSpec("/u", union=(MountSpec("/u", "file:///u"),))]
+    reports = [
+        MountStats("/a", "", healthy=False, error="info: Unavailable", checked_s=5, store_requests=2, requests=1),
+        MountStats("/a", "", checked_s=9, store_requests=3, requests=4),
+        MountStats("/gone", "", checked_s=9),
+    ]
+    first, second = merge_mounts(reports, specs)
+    assert (first.path, first.store, first.healthy, first.store_requests, first.requests) == ("/a", "file:///a", True, 5, 5)
+    assert (second.path, second.store) == ("/u", "union")
+    assert merge_mounts(reversed(reports), specs) == (first, second)
+
+
+def test_the_slowest_reads_of_all_workers_are_kept_longest_first() -> None:
+    reads = [SlowRead(f"/{n}", n / 10, 1, "hit", 0.0) for n in range(50)]
+    kept = slowest(reads)
+    assert [read.path for read in kept] == [f"/{n}" for n in range(49, 29, -1)]
