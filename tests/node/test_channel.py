@@ -7,9 +7,10 @@ import socket
 
 import pytest
 
-from headrace.model.errors import DeadlineExceeded, NotFound, Unavailable
+from headrace.model.errors import DeadlineExceeded, NotFound, Unavailable, Unsupported
+from headrace.model.objects import CommonPrefix, Listing
 from headrace.node.channel import Channel
-from headrace.node.messages import Amount, Audit, Done, Event, Free, Load, Reply, Request
+from headrace.node.messages import Amount, Audit, Done, Event, Free, Listed, Load, Reply, Request
 
 
 async def pair(handler, events: list[Event]) -> tuple[Channel, Channel]:  # type: ignore[no-untyped-def]
@@ -74,3 +75,33 @@ async def test_events_arrive_without_an_answer() -> None:
     assert heard == [Audit("bad signature", "anna", "GET", "/a", "127.0.0.1")]
     asking.close()
     answering.close()
+
+
+async def test_a_message_that_is_too_long_is_refused_and_the_channel_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.node.channel._MAX_LINE_BYTES", 2000)
+
+    async def long_answer(request: Request) -> Reply:
+        if isinstance(request, Load) and request.path == "/long":
+            return Listed(Listing((CommonPrefix("x" * 3000),)))
+        return Done()
+
+    asking, answering = await pair(long_answer, [])
+    with pytest.raises(Unsupported, match="longer"):
+        await asking.ask(Load("/" + "x" * 3000))
+    with pytest.raises(Unsupported, match="longer"):
+        await asking.ask(Load("/long"))
+    assert isinstance(await asking.ask(Load("/x")), Done)
+    asking.close()
+    answering.close()
+
+
+async def test_what_is_no_message_ends_the_channel_at_both_ends() -> None:
+    ours, theirs = socket.socketpair()
+    channel = Channel(answer, lambda event: None)
+    await channel.start(ours)
+    theirs.setblocking(False)
+    await asyncio.get_running_loop().sock_sendall(theirs, b"no message\n")
+    await asyncio.wait_for(channel.closed.wait(), 5)
+    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(theirs, 10), 5) == b""
+    channel.close()
+    theirs.close()

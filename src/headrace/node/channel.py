@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from headrace.model import errors
-from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable
+from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable, Unsupported
 from headrace.node.messages import Envelope, Event, Failed, Reply, Request
 
 _MAX_LINE_BYTES = 32 << 20
@@ -41,19 +41,23 @@ class Channel:
 
     async def start(self, sock: socket.socket) -> None:
         """Begin to read; `closed` is set when the other end is gone."""
-        reader, self._writer = await asyncio.open_connection(sock=sock, limit=_MAX_LINE_BYTES)
+        reader, self._writer = await asyncio.open_connection(sock=sock, limit=_MAX_LINE_BYTES + 1)
         self._spawn(self._read(reader))
 
     async def ask(self, request: Request, *, timeout_s: float | None = None) -> Reply:
-        """Send and wait for the reply. A `Failed` reply is raised as the error that it names."""
+        """Send and wait for the reply. A `Failed` reply is raised as the error that it names.
+
+        Raises `Unavailable`, `DeadlineExceeded`, or `Unsupported` for a request that is too long to send.
+        """
         if self._writer is None or self.closed.is_set() or len(self._open) >= _MAX_OPEN_REQUESTS:
             raise Unavailable("the process at the other end of the channel is not there or has too much to do: try again")
         number = self._next_id
+        line = self._line(Envelope(number, request=request))
         self._next_id += 1
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._open[number] = future
         try:
-            self._send(Envelope(number, request=request))
+            self._send(line)
             reply = await asyncio.wait_for(future, timeout_s)
         except TimeoutError as error:
             raise DeadlineExceeded(f"no answer to {type(request).__name__} within {timeout_s} s") from error
@@ -68,7 +72,7 @@ class Channel:
         writer = self._writer
         if writer is None or self.closed.is_set() or writer.transport.get_write_buffer_size() > _MAX_LINE_BYTES:
             return
-        self._send(Envelope(0, event=event))
+        self._send(self._line(Envelope(0, event=event)))
 
     def close(self) -> None:
         if self._writer is not None:
@@ -78,9 +82,19 @@ class Channel:
         self._fail_open()
         self.closed.set()
 
-    def _send(self, envelope: Envelope) -> None:
-        if self._writer is not None:
-            self._writer.write(self._encoder.encode(envelope) + b"\n")
+    def _line(self, envelope: Envelope) -> bytes:
+        """One line. Refused here when it is too long: at the other end it would cost the whole channel."""
+        line = self._encoder.encode(envelope)
+        if len(line) >= _MAX_LINE_BYTES:
+            raise Unsupported(
+                f"a message of {len(line):,} bytes is longer than the {_MAX_LINE_BYTES:,} that go from process to process:"
+                " write fewer mounts or rules, or ask for less at once"
+            )
+        return line + b"\n"
+
+    def _send(self, line: bytes) -> None:
+        if self._writer is not None and not self.closed.is_set():
+            self._writer.write(line)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -96,6 +110,9 @@ class Channel:
         finally:
             self._fail_open()
             self.closed.set()
+            # The other end must learn of it too, else it would go on serving with nobody to tell it of changes.
+            if self._writer is not None:
+                self._writer.close()
 
     def _dispatch(self, envelope: Envelope) -> None:
         if envelope.request is not None:
@@ -115,7 +132,11 @@ class Channel:
         except Exception as error:  # noqa: BLE001  a fault of one request must not end the channel
             _log.exception("request %s failed", type(request).__name__)
             reply = Failed("Unavailable", f"{type(error).__name__}: {error}")
-        self._send(Envelope(number, reply=reply))
+        try:
+            line = self._line(Envelope(number, reply=reply))
+        except Unsupported as error:
+            line = self._line(Envelope(number, reply=Failed("Unsupported", str(error))))
+        self._send(line)
 
     def _fail_open(self) -> None:
         for future in self._open.values():
