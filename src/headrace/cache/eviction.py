@@ -241,8 +241,13 @@ class Eviction:
         else:
             slot = len(self._ids)
             self._ids.append(ident)
-            for column in (self._sizes, self._next, self._prev, self._reads, self._queue, self._group, self._touched_s):
-                column.append(0)
+            self._sizes.append(0)
+            self._next.append(_NONE)
+            self._prev.append(_NONE)
+            self._reads.append(0)
+            self._queue.append(_SMALL)
+            self._group.append(0)
+            self._touched_s.append(0)
         self._slots[ident] = slot
         return slot
 

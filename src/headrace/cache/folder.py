@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from headrace.cache.layout import FOOTER_BYTES, PART_SUFFIX, PIN_SUFFIX, SUM_SUFFIX, Geometry, Kind, SegmentName, segment_parts
+from headrace.cache.layout import FOOTER_BYTES, PART_SUFFIX, PIN_SUFFIX, SUM_SUFFIX, Geometry, Kind, SegmentName, is_segment
 
 ORPHAN_AGE_S = 60.0
 """Parts without a leader and checksums without a segment are left alone for so long."""
@@ -59,11 +59,9 @@ def ident_of(name: SegmentName) -> int:
 
 def ident_of_file(filename: str) -> int | None:
     """`ident_of` for the segment that a file's own name means; None where `parse_segment` answers None."""
-    parts = segment_parts(filename)
-    if parts is None:
+    if not is_segment(filename):
         return None
-    hexed, kind, index = parts
-    return int(hexed, 16) << _INDEX_BITS + 2 | _KIND_BITS[kind] | index
+    return int(filename[:32], 16) << _INDEX_BITS + 2 | _KIND_BITS[filename[33]] | int(filename[34:] or "0", 16)
 
 
 def object_of(ident: int) -> int:
@@ -102,7 +100,7 @@ def look(path: str, geometry: Geometry, now: float) -> Folder:
     for filename, status in names.items():
         ident = ident_of_file(filename)
         if ident is not None:
-            size, has_sums = status.st_size, filename + SUM_SUFFIX in names
+            size, has_sums = status.st_size, filename[33] != "p" and filename + SUM_SUFFIX in names
             if is_sound(ident, status, geometry, has_sums=has_sums):
                 used_s = int(max(status.st_mtime, status.st_atime))
                 found_one(Found(ident, size, size if has_sums else size - FOOTER_BYTES, used_s, now - status.st_ctime))

@@ -33,7 +33,7 @@ _SUM_HEAD = struct.Struct("<4sBBHQQ")
 _SUM_MAGIC = b"HRsm"
 _LAST_PAGE = 0x80
 _LAST_RUN = 1
-_NAME = re.compile(r"([0-9a-f]{32})\.(?:(w)|([cp])([0-9a-f]{1,12}))")
+_NAME = re.compile(r"[0-9a-f]{32}\.(?:w|[cp](?:0|[1-9a-f][0-9a-f]{0,11}))")
 _OBJECT_BYTES = 12
 MOUNT_BYTES = 4
 """Length of a mount's tag, the end of an object id."""
@@ -130,24 +130,14 @@ def pin_path(object_id: bytes) -> str:
 
 def parse_segment(filename: str) -> SegmentName | None:
     """The segment that a file's own name (without folder) means; None for sidecars, parts, pins and strangers."""
-    parts = segment_parts(filename)
-    if parts is None:
+    if not is_segment(filename):
         return None
-    hexed, kind, index = parts
-    return SegmentName(bytes.fromhex(hexed), Kind(kind), index)
+    return SegmentName(bytes.fromhex(filename[:32]), Kind(filename[33]), int(filename[34:] or "0", 16))
 
 
-def segment_parts(filename: str) -> tuple[str, str, int] | None:
-    """The same in parts: the object's id in hex, the letter of the kind, the index."""
-    match = _NAME.fullmatch(filename)
-    if match is None:
-        return None
-    hexed, whole, kind, number = match.groups()
-    if whole:
-        return hexed, whole, 0
-    if number != "0" and number.startswith("0"):
-        return None
-    return hexed, kind, int(number, 16)
+def is_segment(filename: str) -> bool:
+    """Whether `parse_segment` has an answer."""
+    return _NAME.fullmatch(filename) is not None
 
 
 def checksum(page: bytes | bytearray | memoryview, object_id: bytes, index: int) -> int:
