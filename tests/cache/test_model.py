@@ -168,7 +168,7 @@ def _runs(examples: int, steps: int) -> settings:
 
 
 def test_every_answer_is_one_the_model_allows() -> None:
-    run_state_machine_as_test(CachedStoreMachine, settings=_runs(15, 20))
+    run_state_machine_as_test(CachedStoreMachine, settings=_runs(40, 25))
 
 
 @pytest.mark.slow

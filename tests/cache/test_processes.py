@@ -9,6 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from support import cache_process
 from support.caching import until
 
@@ -88,6 +90,7 @@ async def test_killed_leader_is_followed_by_another_process(tmp_path: Path) -> N
     assert not list(tmp_path.glob("pages/???/*.part"))
 
 
+@pytest.mark.slow
 async def test_pages_are_right_after_every_process_was_killed(tmp_path: Path) -> None:
     right = _object(tmp_path)
     for _ in range(3):
