@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from headrace.cache.arena import MemoryTier
+from headrace.cache.layout import mount_tag
 from headrace.cache.locking import lock_process_memory, require_locked_memory
+from headrace.cache.manage import free_mount
 from headrace.cache.pages import PageCache
 from headrace.cache.settings import CacheSettings
 from headrace.cache.store import CachedStore, CacheOptions
+from headrace.cache.touches import Group
 from headrace.model.clock import Clock, SystemClock
 from headrace.model.errors import HeadraceError, NotFound, SettingsError
 from headrace.model.mounts import Freshness, MountSpec, Residency
@@ -96,9 +101,18 @@ class LiveMounts:
         self.failed: dict[str, HeadraceError] = {}
         self._parts = parts
         self._retiring: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
 
-    def apply(self, specs: Iterable[MountSpec]) -> None:
-        """Bring `specs` into force between two requests."""
+    async def apply(self, specs: Iterable[MountSpec]) -> None:
+        """Bring `specs` into force between two requests.
+
+        Returns when no page lies on a disk any more of a mount that may not have any there now; raises `OSError`
+        when it cannot be removed.
+        """
+        async with self._changing:
+            await self._apply(specs)
+
+    async def _apply(self, specs: Iterable[MountSpec]) -> None:
         old = {mount.path: mount for mount in self.namespace.table.mounts}
         mounts: list[Mount] = []
         self.failed = {}
@@ -109,10 +123,14 @@ class LiveMounts:
                 continue
             try:
                 mounts.append(Mount(spec.path, spec, build_store(spec, self._parts)))
+                await _forget_disk_time(spec, self._parts.pages)
             except HeadraceError as error:
                 self.failed[spec.path] = error
-        self.namespace.table = MountTable(mounts)
+        self.namespace.table = table = MountTable(mounts)
         for mount in old.values():
+            now = table.find(mount.path)
+            if now is not None and now.path == mount.path:
+                await _leave_disks(mount, now)
             task = asyncio.ensure_future(_retire(mount.store))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
@@ -121,6 +139,31 @@ class LiveMounts:
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*(mount.store.close() for mount in self.namespace.table.mounts), return_exceptions=True)
+
+
+async def _leave_disks(old: Mount, new: Mount) -> None:
+    """Residency was narrowed: what the mount kept on disks goes before anybody is told that it is so."""
+    stays = {member.store for member in new.spec.union or (new.spec,) if member.residency is Residency.DISK}
+    for member, store in zip(old.spec.union or (old.spec,), caches_of(old.store), strict=False):
+        if member.residency is Residency.DISK and member.store not in stays:
+            await store.leave_disks()
+
+
+async def _forget_disk_time(spec: MountSpec, pages: PageCache | None) -> None:
+    """Remove what a memory-only mount left on disks when settings still allowed it, before it is served."""
+    for member in spec.union or (spec,):
+        if member.residency is Residency.MEMORY and pages is not None:
+            tag = mount_tag(msgspec.structs.replace(member, residency=Residency.DISK).identity())
+            await free_mount(pages, tag, Group(tag))
+
+
+def caches_of(store: Store) -> tuple[CachedStore, ...]:
+    """The cached stores behind a mount: itself, or a union's members."""
+    if isinstance(store, CachedStore):
+        return (store,)
+    if isinstance(store, UnionStore):
+        return tuple(cached for member in store.members for cached in caches_of(member))
+    return ()
 
 
 async def _retire(store: Store) -> None:
@@ -193,7 +236,7 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
         raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     live = LiveMounts(Parts(clock, emit, os.environ, pages))
-    live.apply(specs)
+    await live.apply(specs)
     namespace = OwnNamespace(live.namespace.table, pages)
     for error in live.failed.values():
         await namespace.close()

@@ -57,6 +57,7 @@ class TestS3StoreOnCeph(S3Contract):
 
 
 @pytest.mark.servers
+@pytest.mark.slow
 class TestS3StoreBelowAPrefixOnCeph(TestS3StoreOnCeph):
     async def make_store(self) -> Store:
         return self.open(self.server.endpoint, prefix="/in/here")
@@ -77,6 +78,7 @@ class TestS3StoreBelowAPrefixOnCeph(TestS3StoreOnCeph):
 
 
 @pytest.mark.servers
+@pytest.mark.slow
 class TestS3AccountOnCeph(TestS3StoreOnCeph):
     """All buckets as one store, seen through one bucket's name."""
 

@@ -6,6 +6,7 @@ import asyncio
 
 from headrace.cache.fill import Fill, Filler, Source, as_headrace_error
 from headrace.cache.handles import CachedObject
+from headrace.cache.layout import tag_of
 from headrace.cache.moves import Moves
 from headrace.cache.plan import Run
 from headrace.model.clock import Clock
@@ -51,6 +52,12 @@ class Fills:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return fill
+
+    async def ended(self, tag: bytes) -> None:
+        """Return once none of a mount's fills grows. Those that began before must not publish after what follows."""
+        tasks = {fill.task for (object_id, _), fill in self._growing.items() if tag_of(object_id) == tag and fill.task}
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Give up the fills that lack bytes, let the others be written; returns when none is left."""

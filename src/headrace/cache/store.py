@@ -162,6 +162,15 @@ class CachedStore(Store):
             return await manage.free_mount(self._pages, self._tag, self._group)
         return await manage.free_prefix(self._inner, self._pages, prefix, self.target)
 
+    async def leave_disks(self) -> Freed:
+        """Put nothing on a disk from now on, and remove what lies there of this mount, of all versions. Raises `OSError`."""
+        self._options = msgspec.structs.replace(self._options, residency=Residency.NONE)
+        for known in self._known.values():
+            if known.target is not None:
+                known.target.directory = None
+        await self._pages.fills.ended(self._tag)
+        return await manage.free_mount(self._pages, self._tag, self._group)
+
     async def pin(self, prefix: str, on: bool) -> None:
         """Keep what begins with `prefix` from being evicted, now and when it is filled later; or no more."""
         await self._pins.set(prefix, on)

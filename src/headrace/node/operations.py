@@ -6,8 +6,7 @@ from headrace.cache.store import CachedStore
 from headrace.model.errors import NotFound
 from headrace.model.objects import Entry, Listing, ObjectInfo, with_key
 from headrace.namespace.namespace import Namespace
-from headrace.namespace.union import UnionStore
-from headrace.stores.store import Store
+from headrace.wiring import caches_of
 
 
 async def list_page(namespace: Namespace, path: str, *, after: str, limit: int) -> Listing:
@@ -47,15 +46,6 @@ async def pin(namespace: Namespace, path: str, on: bool) -> None:
     """Keep the pages at and below `path`, or let them go again."""
     for store, key in _stores_below(namespace, path, deeper=True):
         await store.pin(key, on)
-
-
-def caches_of(store: Store) -> tuple[CachedStore, ...]:
-    """The cached stores behind a mount: itself, or a union's members."""
-    if isinstance(store, CachedStore):
-        return (store,)
-    if isinstance(store, UnionStore):
-        return tuple(cached for member in store.members for cached in caches_of(member))
-    return ()
 
 
 def _stores_below(namespace: Namespace, path: str, *, deeper: bool) -> list[tuple[CachedStore, str]]:

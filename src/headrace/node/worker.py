@@ -63,7 +63,7 @@ class Worker:
             case Boot():
                 await self._boot(request)
             case Apply():
-                self._apply(request.state)
+                await self._apply(request.state)
             case AskStats():
                 return report(
                     self._tally,
@@ -112,7 +112,7 @@ class Worker:
         self._gateway = S3Gateway(
             self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._tally.emit, settings=boot.gateway
         )
-        self._apply(boot.state)
+        await self._apply(boot.state)
         self._server: Server = await serve(self._gateway, self._data)
         desk = HandoffDesk(
             self._mounts.namespace,
@@ -125,15 +125,15 @@ class Worker:
         self._handoff.start(self._handoff_socket)
         self._serving = True
 
-    def _apply(self, state: NodeState) -> None:
+    async def _apply(self, state: NodeState) -> None:
         if state.epoch < self._epoch:
             return
         policy = Policy(state.rules)
         self._keys.replace({key.id: key.secret for key in state.keys})
         self._gateway.policy = policy
-        self._mounts.apply(state.mounts)
-        self._tally.forget(frozenset(spec.path for spec in state.mounts))
         self._epoch = state.epoch
+        self._tally.forget(frozenset(spec.path for spec in state.mounts))
+        await self._mounts.apply(state.mounts)
 
     def _tell(self, event: Event) -> None:
         self.channel.tell(event)
