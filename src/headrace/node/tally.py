@@ -21,7 +21,10 @@ from headrace.model.events import (
 from headrace.node.messages import Audit, Event, Notice
 
 _MAX_TEXT = 512
-_EXPECTED = frozenset({"", "NotFound", "InvalidRange", "VersionChanged", "InvalidKey"})
+_EXPECTED = frozenset({"", "NotFound", "InvalidRange", "VersionChanged", "InvalidKey", "Unsupported"})
+_GIVEN_UP = "CancelledError"
+_PATIENCE_S = 5.0
+"""A call that is given up sooner had a caller who left; one that is given up later had no answer."""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,9 @@ class Tally:
         self._mounts: dict[str, _MountTally] = {}
         self.served: Counter[str] = Counter()
         self.bytes_from_cache = 0
+        self.store_requests = 0
+        self.store_errors = 0
+        self.store_bytes = 0
         self.fills = 0
         self.fill_errors = 0
         self.pages_dropped = 0
@@ -89,7 +95,7 @@ class Tally:
             self._tell(Notice(f"background loop {event.loop}", _cut(event.error)))
 
     def forget(self, paths: frozenset[str]) -> None:
-        """Drop the rows of mounts that are not in `paths`."""
+        """Drop the rows of mounts that are not in `paths`; the sums over all mounts never go down."""
         self._mounts = {path: row for path, row in self._mounts.items() if path in paths}
 
     def mounts(self) -> tuple[MountStats, ...]:
@@ -112,11 +118,10 @@ class Tally:
 
     def counters(self) -> Counters:
         """What is counted here; the gateway's own counters are added by the worker."""
-        rows = self._mounts.values()
         return Counters(
-            store_requests=sum(row.store_requests for row in rows),
-            store_errors=sum(row.store_errors for row in rows),
-            store_bytes=sum(row.store_bytes for row in rows),
+            store_requests=self.store_requests,
+            store_errors=self.store_errors,
+            store_bytes=self.store_bytes,
             fills=self.fills,
             fill_errors=self.fill_errors,
             pages_dropped=self.pages_dropped,
@@ -137,10 +142,16 @@ class Tally:
         row.store_requests += 1
         row.store_bytes += event.bytes
         row.store_seconds += event.seconds
+        self.store_requests += 1
+        self.store_bytes += event.bytes
+        if event.error == _GIVEN_UP and event.seconds < _PATIENCE_S:
+            return
         row.checked_s = time.time()
         failed = event.error not in _EXPECTED
         row.store_errors += failed
-        row.error = f"{event.verb}: {event.error}" if failed else ""
+        self.store_errors += failed
+        cause = f"no answer within {event.seconds:.0f} s" if event.error == _GIVEN_UP else event.error
+        row.error = f"{event.verb}: {cause}" if failed else ""
 
 
 def _cut(text: str) -> str:
