@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.model.errors import SettingsError
-from headrace.node.home import Home
+from headrace.node.home import Home, read_addresses
 from headrace.node.listen import listen_many, listen_unix, parse_address, show_address
 
 
@@ -51,9 +51,13 @@ def test_a_home_belongs_to_one_node_at_a_time(tmp_path: Path) -> None:
     first, second = Home(tmp_path / "h"), Home(tmp_path / "h")
     first.prepare()
     first.lock()
+    first.write_addresses("http://127.0.0.1:1", "http://127.0.0.1:2")
     with pytest.raises(SettingsError, match="another node"):
         second.lock()
+    second.unlock()
+    assert read_addresses(first.path) is not None, "who was refused must not take the other's addresses away"
     first.unlock()
+    assert read_addresses(first.path) is None
     second.lock()
     second.unlock()
     assert stat.S_IMODE((tmp_path / "h").stat().st_mode) == 0o700

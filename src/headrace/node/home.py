@@ -57,6 +57,8 @@ class Home:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(self._lock_fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._lock_fd)
+            self._lock_fd = -1
             raise SettingsError(
                 f"another node (process {holder}) uses {self.path}: stop it, or give this one a home of its own",
                 path=str(self.path),
