@@ -110,7 +110,9 @@ def test_what_was_mounted_by_command_is_there_after_a_crash(tmp_path: Path) -> N
 
 
 def test_a_mount_that_does_not_answer_is_refused_in_words(node: RunningNode) -> None:
-    done = node.cli("mount", "add", "/gone", "s3://x", "--endpoint", "http://127.0.0.1:1", "--credentials", "anonymous", check=False)
+    done = node.cli(
+        "mount", "add", "/gone", "s3://x", "--endpoint", "http://127.0.0.1:1", "--credentials", "anonymous", check=False
+    )
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert node.cli("mount", "ls").stdout.count("/gone") == 0
