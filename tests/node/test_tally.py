@@ -43,6 +43,26 @@ def test_a_failure_is_shown_until_the_store_answers_again() -> None:
     assert (row.healthy, row.error, row.store_errors) == (True, "", 1)
 
 
+def test_the_words_of_a_failure_are_kept() -> None:
+    (row,) = tally_of(StoreCall("/a", "info", 0.1, 0, "Unavailable", "http://h:1: connection refused"))[0].mounts()
+    assert row.error == "http://h:1: connection refused"
+
+
+def test_a_store_that_goes_and_comes_back_is_told_once_each() -> None:
+    away, there = StoreCall("/a", "info", 0.1, 0, "Unavailable", "connection refused"), StoreCall("/a", "read", 0.1, 10)
+    told = tally_of(there, away, away, there, there, away, there)[1]
+    assert told == [
+        Notice("mount /a", "its store cannot be reached: connection refused", "see `headrace status`"),
+        Notice("mount /a", "its store answers again"),
+    ]
+
+
+def test_a_store_that_refuses_is_not_told_as_away() -> None:
+    tally, told = tally_of(StoreCall("/a", "info", 0.1, 0, "AccessDenied", "not with this key"))
+    assert not told
+    assert not tally.mounts()[0].healthy
+
+
 def test_a_caller_who_leaves_says_nothing_of_the_store() -> None:
     tally, _ = tally_of(StoreCall("/a", "read", 0.2, 0, "CancelledError"))
     (row,) = tally.mounts()

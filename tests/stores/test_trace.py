@@ -38,12 +38,13 @@ async def test_each_call_is_told_once_with_its_bytes_and_error() -> None:
     await read_all(store, "k", ByteRange(1, 3))
     with pytest.raises(NotFound):
         await store.read("absent")
+    assert "absent" in events[-1].message
     assert events == [
         StoreCall("/m", "info", 0.0, 0),
         StoreCall("/m", "list", 0.0, 0),
         StoreCall("/m", "tags", 0.0, 0),
         StoreCall("/m", "read", 0.0, 2),
-        StoreCall("/m", "read", 0.0, 0, "NotFound"),
+        StoreCall("/m", "read", 0.0, 0, "NotFound", events[-1].message),
     ]
 
 
@@ -58,3 +59,14 @@ async def test_a_body_that_breaks_or_is_given_up_is_told_once() -> None:
     await reading.aclose()
     await reading.aclose()
     assert [(event.verb, event.bytes, event.error) for event in events] == [("read", 262144, "Unavailable"), ("read", 0, "")]
+
+
+async def test_words_are_bounded_and_only_our_own() -> None:
+    inner, events = FlakyStore(), []
+    inner.memory.put("k", b"x" * 1_000_000)
+    store = TraceStore(inner, "/m", events.append, SteppedClock())
+    for error in (Unavailable("w" * 5000), RuntimeError("a secret")):
+        inner.broken_bodies, inner.break_after, inner.body_error = 1, 1, error
+        with pytest.raises(type(error)):
+            await read_all(store, "k")
+    assert [(event.error, event.message) for event in events] == [("Unavailable", "w" * 300), ("RuntimeError", "")]

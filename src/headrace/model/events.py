@@ -6,13 +6,17 @@ import msgspec
 
 
 class StoreCall(msgspec.Struct, frozen=True):
-    """One request to a store is over. `error` is the error's class name, empty on success."""
+    """One request to a store is over. `error` is the error's class name, empty on success.
+
+    `message` says in words what went wrong; never a secret, and bounded in length.
+    """
 
     mount: str
     verb: str
     seconds: float
     bytes: int
     error: str = ""
+    message: str = ""
 
 
 class ReadServed(msgspec.Struct, frozen=True):

@@ -23,8 +23,11 @@ from headrace.node.messages import Audit, Event, Notice
 _MAX_TEXT = 512
 _EXPECTED = frozenset({"", "NotFound", "InvalidRange", "VersionChanged", "InvalidKey", "Unsupported"})
 _GIVEN_UP = "CancelledError"
+_AWAY = frozenset({"Unavailable", "DeadlineExceeded", _GIVEN_UP})
 _PATIENCE_S = 5.0
 """A call that is given up sooner had a caller who left; one that is given up later had no answer."""
+_TELL_EVERY_S = 60.0
+"""A store that comes and goes is told of no more often."""
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class _MountTally:
     bytes_served: int = 0
     error: str = ""
     checked_s: float = 0.0
+    told_away_s: float = 0.0
+    is_told_away: bool = False
 
 
 class Tally:
@@ -150,8 +155,23 @@ class Tally:
         failed = event.error not in _EXPECTED
         row.store_errors += failed
         self.store_errors += failed
-        cause = f"no answer within {event.seconds:.0f} s" if event.error == _GIVEN_UP else event.error
-        row.error = f"{event.verb}: {cause}" if failed else ""
+        row.error = _cause(event) if failed else ""
+        self._tell_change(event, row)
+
+    def _tell_change(self, event: StoreCall, row: _MountTally) -> None:
+        if event.error not in _AWAY:
+            if row.is_told_away and not row.error:
+                row.is_told_away = False
+                self._tell(Notice(f"mount {event.mount}", "its store answers again"))
+        elif not row.is_told_away and row.checked_s - row.told_away_s >= _TELL_EVERY_S:
+            row.is_told_away, row.told_away_s = True, row.checked_s
+            self._tell(Notice(f"mount {event.mount}", f"its store cannot be reached: {row.error}", "see `headrace status`"))
+
+
+def _cause(event: StoreCall) -> str:
+    if event.error == _GIVEN_UP:
+        return f"{event.verb}: no answer within {event.seconds:.0f} s"
+    return _cut(event.message) if event.message else f"{event.verb}: {event.error}"
 
 
 def _cut(text: str) -> str:

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from headrace.model.clock import Clock
+from headrace.model.errors import HeadraceError
 from headrace.model.events import StoreCall
 from headrace.model.objects import ByteRange, Emit, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
 from headrace.stores.store import Store
 
 T = TypeVar("T")
+
+_MAX_MESSAGE = 300
 
 
 class TraceStore(Store):
@@ -34,10 +37,10 @@ class TraceStore(Store):
         try:
             reading = await self._inner.read(key, byte_range, version=version)
         except BaseException as error:
-            self.note("read", started, 0, type(error).__name__)
+            self.note("read", started, 0, error)
             raise
         if reading.ready is not None:
-            self.note("read", started, reading.range.length, "")
+            self.note("read", started, reading.range.length)
             return reading
         return _TracedReading(reading, self, started)
 
@@ -53,18 +56,22 @@ class TraceStore(Store):
     async def close(self) -> None:
         await self._inner.close()
 
-    def note(self, verb: str, started: float, count: int, error: str) -> None:
+    def note(self, verb: str, started: float, count: int, error: BaseException | None = None) -> None:
         """Emit that a call is over."""
-        self._emit(StoreCall(self._mount, verb, self._clock.monotonic() - started, count, error))
+        took_s = self._clock.monotonic() - started
+        if error is None:
+            self._emit(StoreCall(self._mount, verb, took_s, count))
+        else:
+            self._emit(StoreCall(self._mount, verb, took_s, count, type(error).__name__, _words(error)))
 
     async def _traced(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
         started = self._clock.monotonic()
         try:
             answer = await call()
         except BaseException as error:
-            self.note(verb, started, 0, type(error).__name__)
+            self.note(verb, started, 0, error)
             raise
-        self.note(verb, started, 0, "")
+        self.note(verb, started, 0)
         return answer
 
 
@@ -90,17 +97,22 @@ class _TracedReading(Reading):
                 self._count += len(piece)
                 yield piece
         except Exception as error:
-            self._note(type(error).__name__)
+            self._note(error)
             raise
-        self._note("")
+        self._note()
 
     async def aclose(self) -> None:
         try:
             await self._inner.aclose()
         finally:
-            self._note("")
+            self._note()
 
-    def _note(self, error: str) -> None:
+    def _note(self, error: Exception | None = None) -> None:
         if not self._is_noted:
             self._is_noted = True
             self._store.note("read", self._started, self._count, error)
+
+
+def _words(error: BaseException) -> str:
+    # Only our own errors are known to carry no secret.
+    return str(error)[:_MAX_MESSAGE] if isinstance(error, HeadraceError) else ""
