@@ -506,3 +506,33 @@ async def test_load_free_pin_and_count(tmp_path: Path) -> None:
     assert (await rig.store.free("")).objects == 1
     assert not rig.segment_files()
     await rig.pages.close()
+
+
+async def test_files_that_were_evicted_are_let_go_though_nobody_asks_for_them_again(tmp_path: Path) -> None:
+    inner = MemoryStore()
+    for number in range(5):
+        inner.put(f"k{number}", os.urandom(PAGE))
+    rig = Rig(tmp_path, inner)
+    for _ in range(2):
+        for number in range(5):
+            await body_of(await rig.store.read(f"k{number}"))
+            await rig.settled()
+        rig.clock.advance(2)
+        for number in range(5):
+            assert rig.store.peek(f"k{number}", None) is not None
+    assert rig.pages.stats().open_segments == 5
+    await _damage(rig, "unlink")
+    await until(lambda: rig.pages.stats().open_segments == 0)
+    await rig.pages.close()
+
+
+async def test_after_a_restart_an_object_whose_pages_are_there_costs_no_second_body(tmp_path: Path) -> None:
+    inner = MemoryStore()
+    inner.put("big", BIG)
+    rig = Rig(tmp_path, inner)
+    assert await body_of(await rig.store.read("big")) == BIG
+    await rig.settled()
+    await rig.restart()
+    assert await body_of(await rig.store.read("big")) == BIG
+    assert rig.pages.stats().fetched_bytes == 0
+    await rig.pages.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headrace.cache.directory import PageDirectory
 from headrace.cache.layout import CHUNK_PAGES, Geometry, Kind, SegmentName
-from headrace.cache.segment import Segment, SegmentGone, open_segment
+from headrace.cache.segment import Segment, SegmentBad, SegmentGone, open_segment
 from headrace.cache.touches import Group
 
 _Slot = tuple[bytes, str, int]
@@ -34,6 +34,7 @@ class Handles:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: OrderedDict[_Slot, Segment] = OrderedDict()
+        self._unswept: list[_Slot] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -78,6 +79,20 @@ class Handles:
         if slot in self._open:
             self._open.move_to_end(slot)
         directory.touches.touched(name.path[4:], group)
+
+    def sweep(self, count: int) -> bool:
+        """Look at the next `count` open segments and let go of those that are gone or bad; False when none is open."""
+        if not self._unswept:
+            self._unswept = list(self._open)
+        for slot in self._unswept[-count:]:
+            segment = self._open.get(slot)
+            try:
+                if segment is not None:
+                    segment.check()
+            except (SegmentGone, SegmentBad, OSError):
+                self._open.pop(slot, None)
+        del self._unswept[-count:]
+        return bool(self._open)
 
     def clear(self) -> None:
         self._open.clear()

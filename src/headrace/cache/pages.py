@@ -38,6 +38,8 @@ _SLICES_MAX = 64
 _SLOW_S = 0.1
 _TOUCH_EVERY_S = 1.0
 _FLUSH_EVERY_S = 0.1
+_SWEEP_EVERY_S = 0.5
+_SWEEP_FILES = 1024
 _HANDLES_MAX = 8192
 _FILLING_BYTES = 128 * 1024 * 1024
 _WALK_ERRORS = (SegmentBad, OSError)
@@ -91,6 +93,7 @@ class PageCache:
         self._emit = emit
         self._weights = tuple(max(disk.capacity_bytes, 1) for disk in settings.disk) if directories else ()
         self._flush: asyncio.TimerHandle | None = None
+        self._sweep: asyncio.TimerHandle | None = None
         self.hits = self.misses = self.hit_bytes = self.corrupt = 0
 
     @classmethod
@@ -255,9 +258,10 @@ class PageCache:
         await self.fills.close()
         if self._moves is not None:
             await self._moves.close()
-        if self._flush is not None:
-            self._flush.cancel()
-            self._flush = None
+        for timer in (self._flush, self._sweep):
+            if timer is not None:
+                timer.cancel()
+        self._flush = self._sweep = None
         self._handles.clear()
         for directory in self.directories:
             directory.close()
@@ -325,6 +329,14 @@ class PageCache:
         self._handles.touch(segment, target.group, directory, now_s)
         if self._flush is None:
             self._flush = asyncio.get_running_loop().call_later(_FLUSH_EVERY_S, self._flush_touches)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_handles)
+
+    def _sweep_handles(self) -> None:
+        """Let go of files that were evicted: while they are open their space is not free."""
+        self._sweep = None
+        if self._handles.sweep(_SWEEP_FILES):
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_handles)
 
     def _flush_touches(self) -> None:
         self._flush = None

@@ -294,7 +294,8 @@ class CachedStore(Store):
             return await self._ask(key, asked_s), None
         info = asked.info
         known = self._learn(key, info, asked_s, complete=False)
-        if known.target is not None and start < info.size:
+        # Pages of that very version may be at hand, from before a restart or from another process: then no more is drawn.
+        if known.target is not None and start < info.size and not self._at_start(known.target, start):
             reading = self._reading(known.target, info, cut_range(byte_range, info.size, key))
             if reading.adopt_direct(asked) if through else reading.adopt(asked):
                 self._pages.misses += 1
