@@ -93,7 +93,7 @@ class Tally:
             self.refused += 1
             self._tell(Audit(_cut(event.reason), _cut(event.caller), _cut(event.method), _cut(event.path), _cut(event.peer)))
         elif isinstance(event, TierFault):
-            self.tier_faults += 1
+            self.tier_faults += event.count
             self._tell(Notice(f"tier {event.tier}, {event.operation}", _cut(event.error), _cut(event.remedy)))
         elif isinstance(event, BackgroundError):
             self.background_errors += 1
