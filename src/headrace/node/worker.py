@@ -56,6 +56,7 @@ class Worker:
         self._epoch = -1
         self._drain_s = 30.0
         self._serving = False
+        self._applying = asyncio.Lock()
         self._draining: asyncio.Future[None] | None = None
 
     async def answer(self, request: Request) -> Reply:
@@ -126,14 +127,16 @@ class Worker:
         self._serving = True
 
     async def _apply(self, state: NodeState) -> None:
-        if state.epoch < self._epoch:
-            return
-        policy = Policy(state.rules)
-        self._keys.replace({key.id: key.secret for key in state.keys})
-        self._gateway.policy = policy
-        self._epoch = state.epoch
-        self._tally.forget(frozenset(spec.path for spec in state.mounts))
-        await self._mounts.apply(state.mounts)
+        # One after the other: an older state that takes long must not end up over a newer one.
+        async with self._applying:
+            if state.epoch < self._epoch:
+                return
+            policy = Policy(state.rules)
+            self._keys.replace({key.id: key.secret for key in state.keys})
+            self._gateway.policy = policy
+            self._epoch = state.epoch
+            self._tally.forget(frozenset(spec.path for spec in state.mounts))
+            await self._mounts.apply(state.mounts)
 
     def _tell(self, event: Event) -> None:
         self.channel.tell(event)
