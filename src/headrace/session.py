@@ -37,6 +37,10 @@ class SessionOptions(msgspec.Struct, frozen=True):
     secret: str | None = None
     mode: Mode = "auto"
 
+    def __repr__(self) -> str:
+        shown = f"config={self.config!r}, endpoint={self.endpoint!r}, key_id={self.key_id!r}, mode={self.mode!r}"
+        return f"SessionOptions({shown})"
+
 
 T = TypeVar("T")
 Opener = Callable[[SessionOptions], Coroutine[Any, Any, Namespace]]

@@ -18,6 +18,9 @@ class KeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str
     """By reference: `env:NAME` or `file:PATH`; a literal is accepted with a warning."""
 
+    def __repr__(self) -> str:
+        return f"KeySpec(id={self.id!r})"
+
 
 class ControlSettings(msgspec.Struct, frozen=True):
     """The part of the settings that mounts, keys and the control port are made of."""

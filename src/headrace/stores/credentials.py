@@ -144,6 +144,9 @@ class _InstanceDocument(msgspec.Struct, rename="pascal"):
     token: str
     expiration: str
 
+    def __repr__(self) -> str:
+        return f"_InstanceDocument({self.access_key_id!r})"
+
 
 def parse_instance_document(text: str) -> Credentials:
     """Credentials from what the metadata service answers. Raises `Unavailable`; shows nothing of the text."""

@@ -47,6 +47,9 @@ class _Answer(msgspec.Struct):
     access_token: str
     expires_in: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"_Answer(expires_in={self.expires_in})"
+
 
 class GoogleTokens:
     """Gives a token that is good now; fetched once for all callers and again before it ends.
