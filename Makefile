@@ -10,7 +10,7 @@ help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: demo-venv ## mount a remote, slow store and query it direct, cold and warm; then keep serving (ONCE=1: end after the table)
-	$(BIN)/headrace demo $(if $(ONCE),--once)
+	$(BIN)/headrace demo --dir .run/demo $(if $(ONCE),--once)
 
 demo-venv:
 	@scripts/ensure-venv.sh demo
@@ -47,4 +47,4 @@ lock: ## renew the exact versions under requirements/
 	scripts/lock.sh
 
 clean: ## remove what set-up made
-	rm -rf .venv .servers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .servers .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

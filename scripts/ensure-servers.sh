@@ -11,9 +11,11 @@ for package in $wanted; do
 done
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ]; then
-        echo "ensure-servers: run as root, or install these yourself:$missing" >&2
-        exit 1
+        echo "ensure-servers: not root, so the tests that need these are skipped:$missing" >&2
+        missing=""
     fi
+fi
+if [ -n "$missing" ]; then
     export DEBIAN_FRONTEND=noninteractive
     # A policy script that says no keeps Debian from starting the daemons: tests start their own.
     policy=/usr/sbin/policy-rc.d
