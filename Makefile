@@ -40,7 +40,8 @@ test-rest: test-venv servers
 
 test-all: test test-rest ## the above, and faults, stress and engines
 
-bench: bench-venv servers ## ratios against the peers, written to docs/PERFORMANCE.md
+bench: bench-venv ## ratios against the peers, written to docs/PERFORMANCE.md
+	@scripts/ensure-servers.sh bench
 	$(BIN)/headrace bench
 
 lock: ## renew the exact versions under requirements/

@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light"
+wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace"
+[ "${1:-}" = bench ] && wanted="$wanted wrk"
 missing=""
 for package in $wanted; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
