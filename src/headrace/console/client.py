@@ -12,8 +12,7 @@ import msgspec
 from headrace.console import messages
 from headrace.control.node_view import NodeStats
 from headrace.ledger.records import JobRecord
-from headrace.model import errors
-from headrace.model.errors import HeadraceError, SettingsError, Unavailable
+from headrace.model.errors import AccessDenied, HeadraceError, SettingsError, Unavailable, error_named
 from headrace.model.mounts import MountSpec
 from headrace.node.home import read_addresses
 
@@ -91,7 +90,7 @@ class AdminClient:
         except msgspec.DecodeError as error:
             raise Unavailable(f"{self.url} answered {status} in words of another release: run the same ({error})") from error
         if status == 401:
-            raise errors.AccessDenied(f"{self.url} does not know this token: is another node running there, with another home?")
+            raise AccessDenied(f"{self.url} does not know this token: is another node running there, with another home?")
         raise _error_of(refused)
 
     def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
@@ -118,10 +117,7 @@ class AdminClient:
 
 
 def _error_of(body: messages.ErrorBody) -> HeadraceError:
-    kind = getattr(errors, body.kind, None)
-    if isinstance(kind, type) and issubclass(kind, HeadraceError):
-        return kind(body.message, path=body.path)
-    return HeadraceError(body.message, path=body.path)
+    return (error_named(body.kind) or HeadraceError)(body.message, path=body.path)
 
 
 def find_server(home: Path, control_listen: str) -> AdminClient | None:

@@ -92,3 +92,9 @@ class ResidencyRefused(HeadraceError):
 
 class SettingsError(HeadraceError, ValueError):
     """A setting, a URL or an argument is wrong; the message names it and the next step."""
+
+
+def error_named(kind: str) -> type[HeadraceError] | None:
+    """The class of this tree that another process named, if there is one."""
+    found = globals().get(kind)
+    return found if isinstance(found, type) and issubclass(found, HeadraceError) else None

@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from headrace.model import errors
-from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable, Unsupported
+from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable, Unsupported, error_named
 from headrace.node.messages import Envelope, Event, Failed, Reply, Request
 
 _MAX_LINE_BYTES = 32 << 20
@@ -146,7 +145,4 @@ class Channel:
 
 def revive(failed: Failed) -> HeadraceError:
     """The error that the other process raised, as one of ours."""
-    kind = getattr(errors, failed.kind, None)
-    if isinstance(kind, type) and issubclass(kind, HeadraceError):
-        return kind(failed.message, path=failed.path)
-    return Unavailable(failed.message, path=failed.path)
+    return (error_named(failed.kind) or Unavailable)(failed.message, path=failed.path)
