@@ -22,7 +22,10 @@ class Addresses(msgspec.Struct, frozen=True):
 
 
 def read_addresses(home: Path) -> Addresses | None:
-    """What the node that uses `home` wrote, or None where none runs."""
+    """What the node that uses `home` wrote, or None where none did.
+
+    A node that was killed leaves it behind: who needs an answer must ask there.
+    """
     try:
         return msgspec.json.decode((home / "run" / ADDRESSES_NAME).read_bytes(), type=Addresses)
     except (OSError, msgspec.MsgspecError):
