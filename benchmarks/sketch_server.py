@@ -106,7 +106,7 @@ class Sketch(asyncio.Protocol):
             first, last = wish[6:].split(b"-")
             start, end = int(first), min(int(last) + 1, len(view))
             head = (
-                b"HTTP/1.1 206 Partial Content\r\ncontent-type: application/octet-stream\r\netag: \"sketch\"\r\n"
+                b'HTTP/1.1 206 Partial Content\r\ncontent-type: application/octet-stream\r\netag: "sketch"\r\n'
                 b"content-range: bytes %d-%d/%d\r\ncontent-length: %d\r\n\r\n" % (start, end - 1, len(view), end - start)
             )
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from support.ceph import ceph
 from support.servers import AzureServer, GcsServer, S3Server, azurite, fake_gcs, seaweedfs
 

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.console import ServedConsole, served_console
 from support.fake_node import FakeNode
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.console import ServedConsole
 
 from headrace.console.guard import COOKIE, MAX_BODY_BYTES
+from support.console import ServedConsole
 
 Answer = tuple[int, dict[str, str], bytes]
 

@@ -5,11 +5,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from support.processes import free_port
 
 from headrace.console import checks
 from headrace.console.checks import Level
 from headrace.console.cli import main
+from support.processes import free_port
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 import pytest
-from support.console import ServedConsole
-from support.processes import free_port
 
 from headrace.console.cli import COMMANDS, main
+from support.console import ServedConsole
+from support.processes import free_port
 
 
 def run(args: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

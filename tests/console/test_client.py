@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.console import ServedConsole
-from support.processes import free_port
 
 from headrace.console.client import AdminClient, find_server, need_server
 from headrace.ledger.records import JobState
 from headrace.model.errors import AccessDenied, NotFound, SettingsError, Unavailable, VersionChanged
 from headrace.model.mounts import MountSpec
+from support.console import ServedConsole
+from support.processes import free_port
 
 SPEC = MountSpec("/new", "s3://new", endpoint="http://127.0.0.1:1")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.sliced import namespace_of
 
 from headrace.client import Client
 from headrace.console.copying import CHUNK_BYTES, copy_object, part_name, target_for
@@ -18,6 +17,7 @@ from headrace.model.errors import HeadraceError, InvalidKey
 from headrace.namespace.namespace import Namespace
 from headrace.session import Session, SessionOptions
 from headrace.stores.file import FileStore
+from support.sliced import namespace_of
 
 DATA = os.urandom(3 * CHUNK_BYTES + 17)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.node import RunningNode, running_node
 
 pytestmark = pytest.mark.servers

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.fake_node import FakeNode
 
 from headrace.control import jobs as jobs_module
 from headrace.control.jobs import PARALLEL_LOADS, JobRunner
@@ -11,6 +10,7 @@ from headrace.ledger.ledger import Ledger
 from headrace.ledger.records import JobRecord, JobState
 from headrace.model.clock import SystemClock
 from headrace.model.errors import AccessDenied, NotFound, SettingsError, Unavailable
+from support.fake_node import FakeNode
 
 OBJECTS = {f"/b/{number:03}": 10 for number in range(50)}
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from support.fake_node import FakeNode
 
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
 from headrace.model.errors import AccessDenied, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
+from support.fake_node import FakeNode
 
 SPEC = MountSpec("/sales", "s3://sales")
 

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from support.node import RunningNode, running_node, start_node, stop_node
 
 MARK = os.urandom(32)

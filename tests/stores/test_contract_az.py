@@ -3,8 +3,6 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from support.processes import free_port
-from support.servers import AZURE_ACCOUNT, AZURE_KEY, AzureServer
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import CorruptData
@@ -12,6 +10,8 @@ from headrace.model.mounts import MountSpec
 from headrace.stores.az import from_spec
 from headrace.stores.contract import StoreContract
 from headrace.stores.store import Store
+from support.processes import free_port
+from support.servers import AZURE_ACCOUNT, AZURE_KEY, AzureServer
 
 _numbers = itertools.count()
 

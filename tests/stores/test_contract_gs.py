@@ -3,14 +3,14 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from support.processes import free_port
-from support.servers import GcsServer
 
 from headrace.model.clock import SystemClock
 from headrace.model.mounts import MountSpec
 from headrace.stores.contract import StoreContract
 from headrace.stores.gs import from_spec
 from headrace.stores.store import Store
+from support.processes import free_port
+from support.servers import GcsServer
 
 _numbers = itertools.count()
 

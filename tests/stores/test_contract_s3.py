@@ -3,8 +3,6 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from support.processes import free_port
-from support.servers import S3Server
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import InvalidKey
@@ -13,6 +11,8 @@ from headrace.stores.contract import StoreContract, read_all
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3 import from_spec
 from headrace.stores.store import Store
+from support.processes import free_port
+from support.servers import S3Server
 
 _numbers = itertools.count()
 

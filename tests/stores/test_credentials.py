@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripted import Answer, http_answer, scripted
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import SettingsError, Unavailable
@@ -19,6 +18,7 @@ from headrace.stores.credentials import (
     credentials_provider,
     parse_instance_document,
 )
+from support.scripted import Answer, http_answer, scripted
 
 SECRET = "s3cr3t%value"
 

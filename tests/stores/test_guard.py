@@ -8,11 +8,11 @@ import socket
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.scripted import http_answer, scripted
 
 from headrace.model.errors import AccessDenied
 from headrace.stores.guard import AddressGuard, AddressRefused, parse_literal
 from headrace.stores.http import Http
+from support.scripted import http_answer, scripted
 
 REFUSED = [
     "169.254.169.254",

@@ -8,8 +8,6 @@ import socket
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.processes import free_port
-from support.scripted import Answer, http_answer, scripted
 
 from headrace.model.errors import (
     AccessDenied,
@@ -33,6 +31,8 @@ from headrace.stores.http import (
     retry_after_s,
     status_error,
 )
+from support.processes import free_port
+from support.scripted import Answer, http_answer, scripted
 
 INFO = ObjectInfo("k", 10, Version("etag:x"))
 

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.flaky import FlakyStore, SteppedClock
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import AccessDenied, DeadlineExceeded, NotFound, Throttled, Unavailable, VersionChanged
@@ -16,6 +15,7 @@ from headrace.stores.contract_hooks import read_all
 from headrace.stores.memory import MemoryStore
 from headrace.stores.retry import Circuit, RetrySettings, RetryStore, decide
 from headrace.stores.store import Store
+from support.flaky import FlakyStore, SteppedClock
 
 SETTINGS = RetrySettings()
 

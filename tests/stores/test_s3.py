@@ -7,9 +7,6 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.s3_stores import s3_requests, s3_store
-from support.scripted import Answer, http_answer, scripted
-from support.servers import S3Server
 
 from headrace.model.errors import (
     AccessDenied,
@@ -27,6 +24,9 @@ from headrace.model.objects import ByteRange, CommonPrefix, Entry, ObjectInfo, V
 from headrace.stores.contract_hooks import read_all
 from headrace.stores.http import Redirected
 from headrace.stores.s3 import S3Store, ordered, start_after
+from support.s3_stores import s3_requests, s3_store
+from support.scripted import Answer, http_answer, scripted
+from support.servers import S3Server
 
 KEYS = st.text(st.sampled_from("ab/-é\U0001f600"), min_size=1, max_size=6)
 

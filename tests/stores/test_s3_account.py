@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.s3_stores import s3_requests
-from support.scripted import http_answer, scripted
 
 from headrace.model.errors import NotFound, Unsupported
 from headrace.model.objects import CommonPrefix
@@ -14,6 +12,8 @@ from headrace.stores.contract_hooks import read_all
 from headrace.stores.memory import MemoryStore
 from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.store import Store
+from support.s3_stores import s3_requests
+from support.scripted import http_answer, scripted
 
 BUCKETS = st.dictionaries(
     st.text(st.sampled_from("ab-."), min_size=1, max_size=4).filter(lambda name: name[0] in "ab" and ".." not in name),

@@ -9,12 +9,12 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from support.node import running_node
-from support.s3_stores import s3_store
-from support.servers import S3Server
 
 from headrace.model.errors import InvalidRange
 from headrace.model.objects import ByteRange
+from support.node import running_node
+from support.s3_stores import s3_store
+from support.servers import S3Server
 
 MIB = 1 << 20
 PARTS = (os.urandom(5 * MIB), os.urandom(6 * MIB), os.urandom(12345))

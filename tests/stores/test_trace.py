@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from support.flaky import FlakyStore, SteppedClock
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import NotFound, Unavailable
@@ -14,6 +13,7 @@ from headrace.stores.contract_hooks import read_all
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
+from support.flaky import FlakyStore, SteppedClock
 
 
 class TestTraceStore(StoreContract):

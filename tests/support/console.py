@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
-from support.fake_node import FakeNode
 
 from headrace.console.app import build_app
 from headrace.console.client import AdminClient
@@ -20,6 +19,7 @@ from headrace.ledger.ledger import Ledger
 from headrace.model.clock import SystemClock
 from headrace.model.mounts import MountSpec
 from headrace.node.home import Home
+from support.fake_node import FakeNode
 
 
 class ServedConsole:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from support.sliced import namespace_of
-
 from headrace.fs import HeadraceFileSystem
 from headrace.namespace.namespace import Namespace
 from headrace.session import SessionOptions
 from headrace.stores.memory import MemoryStore
+from support.sliced import namespace_of
 
 BODY = bytes(range(256)) * 2000
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from support.servers import S3Server
-
 from headrace.model.clock import SystemClock
 from headrace.stores.credentials import Credentials, FixedCredentials
 from headrace.stores.guard import AddressGuard
@@ -14,6 +12,7 @@ from headrace.stores.s3 import S3Store
 from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.s3_requests import S3Requests, S3Settings
 from headrace.stores.store import Store
+from support.servers import S3Server
 
 
 def s3_requests(

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
 from support.processes import Child, free_port, require, wait_until
 
 ACCESS_KEY = "testkey"

@@ -31,9 +31,7 @@ class Store(ABC):
         """The object as it is now. Raises `NotFound`."""
 
     @abstractmethod
-    async def read(
-        self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None
-    ) -> Reading:
+    async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         """Bytes of one version; all of them when `byte_range` is None.
 
         A range that ends behind the object is cut; one that starts at or behind its end raises
@@ -43,9 +41,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def list(
-        self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000
-    ) -> Listing:
+    async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         """At most `limit` entries that begin with `prefix` (any text, not a path) and sort behind `after`.
 
         Sorted by UTF-8 bytes. With `delimiter`, keys that have it behind the prefix are rolled

@@ -48,8 +48,13 @@ def parse_date(text: bytes, now_s: float) -> int | None:
             year -= 100
     try:
         moment = datetime(
-            year, _MONTHS[match["month"]], int(match["day"]), int(match["hour"]), int(match["minute"]),
-            min(int(match["second"]), 59), tzinfo=UTC,
+            year,
+            _MONTHS[match["month"]],
+            int(match["day"]),
+            int(match["hour"]),
+            int(match["minute"]),
+            min(int(match["second"]), 59),
+            tzinfo=UTC,
         )
     except ValueError:
         return None

@@ -7,6 +7,7 @@ signature itself is compared in constant time, and its refusal says nothing more
 from __future__ import annotations
 
 import re
+from binascii import hexlify
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -37,6 +38,7 @@ from headrace.policy.rules import ANONYMOUS, Caller
 WINDOW_S = 900
 _MAX_SIGNERS = 1024
 _MAX_SHAPES = 64
+_MAX_STAMPS = 16
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _AUTHORIZATION = re.compile(
@@ -108,19 +110,31 @@ class Signer(msgspec.Struct, frozen=True):
     identity: Identity
     shapes: set[tuple[bytes, ...]]
     """Header names, in their order, under which nothing that must be signed was left out."""
+    begun: dict[bytes, tuple[int, Hash]]
+    """The inner hash up to what depends on the request alone, and when that is, by the time of signing."""
 
     def check(self, stamp: bytes, canonical: bytes, claimed: bytes, now_s: float) -> Identity | None:
         """The caller when `claimed` is the signature of the canonical request made at `stamp`, and `now_s` is near it."""
-        signed_at = _stamp_s(stamp)
-        if signed_at is None or stamp[:8] != self.date or not -WINDOW_S <= now_s - signed_at <= WINDOW_S:
+        begun = self.begun.get(stamp) or self._begin(stamp)
+        if begun is None or not -WINDOW_S <= now_s - begun[0] <= WINDOW_S:
             return None
         if b"  " in canonical or b" \n" in canonical or b"\t" in canonical:
             return None
-        text = b"AWS4-HMAC-SHA256\n%b\n%b%b" % (stamp, self.scope, sha256(canonical).hexdigest().encode())
-        inner, outer = self.inner.copy(), self.outer.copy()
-        inner.update(text)
+        inner, outer = begun[1].copy(), self.outer.copy()
+        inner.update(hexlify(sha256(canonical).digest()))
         outer.update(inner.digest())
-        return self.identity if compare_digest(outer.hexdigest().encode(), claimed) else None
+        return self.identity if compare_digest(hexlify(outer.digest()), claimed) else None
+
+    def _begin(self, stamp: bytes) -> tuple[int, Hash] | None:
+        signed_at = _stamp_s(stamp)
+        if signed_at is None or stamp[:8] != self.date:
+            return None
+        inner = self.inner.copy()
+        inner.update(b"AWS4-HMAC-SHA256\n%b\n%b" % (stamp, self.scope))
+        if len(self.begun) >= _MAX_STAMPS:
+            self.begun.clear()
+        self.begun[stamp] = (signed_at, inner)
+        return signed_at, inner
 
 
 class Authenticator:
@@ -181,7 +195,7 @@ class Authenticator:
             plain = Identity(identity.caller, EMPTY_SHA256)
             padded = key.ljust(64, b"\0")
             inner, outer = sha256(padded.translate(_INNER)), sha256(padded.translate(_OUTER))
-            signer = Signer(inner, outer, scope.date, template, names, itemgetter(*names), text, plain, set())
+            signer = Signer(inner, outer, scope.date, template, names, itemgetter(*names), text, plain, set(), {})
             self._signers[before] = signer
         if len(signer.shapes) < _MAX_SHAPES:
             signer.shapes.add(tuple(headers))
@@ -236,7 +250,7 @@ class Authenticator:
         stamp = given[b"X-Amz-Date"]
         signed_at = _stamp_s(stamp)
         if signed_at is None:
-            raise _bad_query('X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd\'T\'HHmmss\'Z\'"')
+            raise _bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
         self._check_scope(scope, stamp, "AuthorizationQueryParametersError")
         _check_expiry(given[b"X-Amz-Expires"], signed_at, now_s, _text(scope.key_id))
         claimed = given[b"X-Amz-Signature"]
@@ -303,9 +317,7 @@ def _credential_pairs(query: bytes) -> list[Pair] | None:
     return None if {name.lower() for name, _ in pairs}.isdisjoint(_CREDENTIAL_NAMES) else pairs
 
 
-_MISMATCH = (
-    "The request signature we calculated does not match the signature you provided. Check your key and signing method."
-)
+_MISMATCH = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
 
 
 def _text(raw: bytes) -> str:
@@ -343,8 +355,10 @@ def _presigned_values(pairs: list[Pair]) -> dict[bytes, bytes]:
     if b"X-Amz-Security-Token" in given:
         raise refused("InvalidToken", "The provided token is malformed or otherwise invalid.")
     if any(name not in given for name in _QUERY_NAMES):
-        raise _bad_query("Query-string authentication version 4 requires all six X-Amz-… parameters: " + ", ".join(
-            name.decode() for name in _QUERY_NAMES))
+        raise _bad_query(
+            "Query-string authentication version 4 requires all six X-Amz-… parameters: "
+            + ", ".join(name.decode() for name in _QUERY_NAMES)
+        )
     return given
 
 

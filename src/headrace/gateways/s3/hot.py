@@ -35,8 +35,13 @@ _SPECIAL = UNSUPPORTED_HEADERS | {
     b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"x-amz-checksum-mode",
 }  # fmt: skip
 _RANGE = re.compile(rb"bytes=(\d{1,18})-(\d{0,18})")
+_RANGE_UNIT_BYTES = len(b"bytes=")
 _NO_BODY = (EMPTY_SHA256, UNSIGNED_PAYLOAD)
 _FAR = 2**63 - 1
+
+
+Ids = tuple[bytes, int, bytes]
+"""The header line with the request's id, up to its number; the number; and what follows it."""
 
 
 class HotRead(msgspec.Struct, frozen=True, gc=False):
@@ -118,7 +123,7 @@ class HotPath:
         """What `glance` may read the connection's next heads by."""
         return self._forms.of(request, head, now_s)
 
-    def glance(self, form: SignedForm, head: bytes, policy: Policy, date_line: bytes, ids: bytes) -> Glanced:
+    def glance(self, form: SignedForm, head: bytes, policy: Policy, date_line: bytes, ids: Ids) -> Glanced:
         """The answer to a head of this form, as `answer` would give it; None when the other path must see it."""
         match = form.read(head)
         if match is None or form.generation != self._authenticator.generation:
@@ -127,8 +132,9 @@ class HotPath:
         groups = match.groups()
         byte_range = None
         if form.range:
-            byte_range = _plain_range(groups[form.range])
-            if byte_range is None:
+            first, _, last = groups[form.range][_RANGE_UNIT_BYTES:].partition(b"-")
+            byte_range = ByteRange(int(first), int(last) + 1 if last else _FAR)
+            if byte_range.end <= byte_range.start:
                 return None
         identity = form.identify(groups, self._clock.time())
         if identity is None:
@@ -152,10 +158,12 @@ class HotPath:
         if piece is None or isinstance(piece, FileSlice) or len(piece) > WRITE_BYTES or reading.served is not Served.HIT:
             request = Request(b"GET", groups[PATH], b"", {}, True, "", started_s=started_s, note=place.note)
             self._tally.started += 1
-            return Begun(request, Response(status, b"%b%b%b%b" % (ids, described, served_fields(reading), placed), reading))
+            return Begun(
+                request, Response(status, b"%b%08X%b%b%b%b" % (*ids, described, served_fields(reading), placed), reading)
+            )
         size = len(piece)
-        whole = b"%b%b%b%bx-headrace-cache: hit\r\nage: %d\r\n%bcontent-length: %d\r\n\r\n" % (
-            STATUS_LINES[status], date_line, ids, described, reading.age_s, placed, size,
+        whole = b"%b%b%b%08X%b%bx-headrace-cache: hit\r\nage: %d\r\n%bcontent-length: %d\r\n\r\n" % (
+            STATUS_LINES[status], date_line, *ids, described, reading.age_s, placed, size,
         )  # fmt: skip
         place.reads.reads += 1
         place.reads.bytes += size

@@ -86,6 +86,8 @@ class S3Gateway:
         self._id_prefix = os.urandom(4).hex().upper().encode()
         self._host_id = os.urandom(12).hex()
         self._id_fields = f"x-amz-id-2: {self._host_id}\r\nserver: Headrace\r\n".encode()
+        self._id_start = b"x-amz-request-id: " + self._id_prefix
+        self._id_end = b"\r\n" + self._id_fields
         self._served = 0
 
     def quick(self, request: Request) -> Response | None:
@@ -105,11 +107,10 @@ class S3Gateway:
         """`Handler.glance`."""
         if type(form) is not SignedForm:
             return None
-        self._served += 1
-        ids = b"x-amz-request-id: %b%08X\r\n%b" % (self._id_prefix, self._served & 0xFFFFFFFF, self._id_fields)
+        self._served = number = (self._served + 1) & 0xFFFFFFFF
         if self._telling is None:
             self._telling = asyncio.get_running_loop().call_later(_TELL_S, self.tell)
-        return self._hot.glance(form, head, self.policy, date_line, ids)
+        return self._hot.glance(form, head, self.policy, date_line, (self._id_start, number, self._id_end))
 
     def tell(self) -> None:
         """Report the reads that were answered at a glance; done now and then while there are any."""

@@ -7,7 +7,7 @@ import time
 from functools import lru_cache
 from urllib.parse import quote
 
-_SPECIAL = re.compile("[&<>\"\x00-\x1f\x7f\ufffe\uffff\ud800-\udfff]")
+_SPECIAL = re.compile('[&<>"\x00-\x1f\x7f\ufffe\uffff\ud800-\udfff]')
 NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
