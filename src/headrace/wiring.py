@@ -31,6 +31,7 @@ from headrace.namespace.union import UnionStore
 from headrace.settings import Settings
 from headrace.stores.handoff import HandoffChannel, HandoffStore
 from headrace.stores.limit import LimitStore
+from headrace.stores.node import NodeStore
 from headrace.stores.registry import open_store
 from headrace.stores.retry import RetryStore
 from headrace.stores.store import Store
@@ -267,7 +268,7 @@ async def open_remote(
     if handoff_socket is not None:
         identity = SigningIdentity(key_id, secret, region)
         store = HandoffStore(store, HandoffChannel(handoff_socket, identity, urlsplit(endpoint).netloc, clock), clock)
-    return OwnNamespace(MountTable([Mount("/", spec, store)]))
+    return OwnNamespace(MountTable([Mount("/", spec, NodeStore(store, endpoint))]))
 
 
 def _ignore(_event: object) -> None:

@@ -1,0 +1,132 @@
+"""NodeStore: a running node seen as a store, with refusals in the words of its namespace.
+
+A node answers as S3 does, so what lies below speaks of buckets and statuses. Whoever reads through a
+node knows paths and mounts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from headrace.model.errors import (
+    AccessDenied,
+    HeadraceError,
+    InvalidRange,
+    NotFound,
+    Throttled,
+    Unavailable,
+    VersionChanged,
+)
+from headrace.model.objects import ByteRange, CommonPrefix, Listing, ObjectInfo, Version
+from headrace.model.reading import Reading
+from headrace.stores.store import Store
+
+T = TypeVar("T")
+
+_WRONG_KEY = re.compile(r"\b(InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed)\b")
+_SILENT = "status 403"
+_MAX_NAMES = 20
+
+
+class NodeStore(Store):
+    """`inner`, which is a node's data port; keys are its paths without the slash in front."""
+
+    def __init__(self, inner: Store, endpoint: str) -> None:
+        self._inner = inner
+        self._host = urlsplit(endpoint).netloc
+
+    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+        return self._inner.peek(key, byte_range)
+
+    async def info(self, key: str) -> ObjectInfo:
+        return await self._worded(key, self._inner.info(key))
+
+    async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
+        return await self._worded(key, self._inner.read(key, byte_range, version=version))
+
+    async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
+        try:
+            return await self._inner.list(prefix, delimiter=delimiter, after=after, limit=limit)
+        except NotFound as error:
+            raise await self._nothing_mounted(prefix) from error
+        except HeadraceError as error:
+            raise self._in_words(prefix, error) from error
+
+    async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
+        return await self._worded(key, self._inner.tags(key))
+
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        return await self._worded(info.key, self._inner.part(info, number))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def _worded(self, key: str, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except AccessDenied as error:
+            raise self._in_words(key, await self._reason(key, error)) from error
+        except HeadraceError as error:
+            raise self._in_words(key, error) from error
+
+    async def _reason(self, key: str, error: AccessDenied) -> HeadraceError:
+        """A refused HEAD has no body that says why: a GET has."""
+        if not str(error.args[0]).partition(";")[0].endswith(_SILENT):
+            return error
+        try:
+            reading = await self._inner.read(key, ByteRange(0, 1))
+        except AccessDenied as told:
+            return told
+        except HeadraceError:
+            return error
+        await reading.aclose()
+        return error
+
+    def _in_words(self, key: str, error: HeadraceError) -> HeadraceError:
+        path, told = "/" + key, str(error)
+        shown, mount = _shown(path), _shown("/" + key.partition("/")[0])
+        if isinstance(error, NotFound):
+            return NotFound(f"there is no {shown}: `headrace ls` shows what there is", path=path)
+        if isinstance(error, AccessDenied):
+            return AccessDenied(self._refusal(shown, mount, told), path=path)
+        if isinstance(error, InvalidRange):
+            return InvalidRange(f"{shown} has {error.size} bytes: the range lies outside", path=path, size=error.size)
+        if isinstance(error, VersionChanged):
+            return VersionChanged(f"{shown} was changed meanwhile: read it again", path=path)
+        if isinstance(error, Unavailable) and told.startswith("s3 "):
+            if isinstance(error, Throttled):
+                message = f"the node or the store behind {mount} is asked for too much now: try again, more slowly"
+            else:
+                message = f"the store behind {mount} cannot be asked now: see `headrace status`"
+            return type(error)(message, path=path, retry_after_s=error.retry_after_s)
+        if isinstance(error, Unavailable) and "connection refused" in told:
+            message = f"no node answers at {self._host} (connection refused): start one with `headrace up`"
+            return type(error)(message, path=path, retry_after_s=error.retry_after_s)
+        return error
+
+    def _refusal(self, shown: str, mount: str, told: str) -> str:
+        wrong = _WRONG_KEY.search(told)
+        if wrong is not None:
+            return f"the node at {self._host} does not accept your key ({wrong.group(1)}): is it the key of another node?"
+        if "refused its own credentials" in told:
+            return f"the store behind {mount} refused the mount's credentials: see `headrace doctor`"
+        return f"your key may not read {shown}: a rule of the node refuses it"
+
+    async def _nothing_mounted(self, prefix: str) -> NotFound:
+        path = "/" + prefix.partition("/")[0]
+        try:
+            page = await self._inner.list("", delimiter="/", limit=_MAX_NAMES)
+        except HeadraceError:
+            return NotFound(f"nothing is mounted at {_shown(path)}: see `headrace mount ls`", path=path)
+        names = [_shown("/" + entry.key.rstrip("/")) for entry in page.entries if isinstance(entry, CommonPrefix)]
+        if not names:
+            return NotFound("nothing is mounted yet: `headrace mount add /name s3://bucket …` mounts a store", path=path)
+        more = ", …" if page.after is not None else ""
+        return NotFound(f"nothing is mounted at {_shown(path)}; mounts: {', '.join(names)}{more}", path=path)
+
+
+def _shown(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
