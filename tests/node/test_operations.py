@@ -120,3 +120,15 @@ async def test_a_pin_and_its_end_reach_every_mount_below(namespace: Namespace, t
     await pin(namespace, "/data", on=False)
     assert len(marks) == 2
     assert not any(path.exists() for path in marks)
+
+
+async def test_freeing_stops_at_the_name(namespace: Namespace) -> None:
+    await load(namespace, "/data/a/x")
+    await load(namespace, "/data/a/y")
+    (store,) = caches_of(namespace.resolve("/data").mount.store)
+    assert (await store.free("a/")).objects == 2
+    await load(namespace, "/data/a/x")
+    for neighbour in ("a/", "a/x"):
+        assert (await store.free(neighbour[:-1] + "_")).objects == 0
+    assert (await store.free("to")).objects == 0
+    assert (await store.free("a")).objects == 1

@@ -15,6 +15,7 @@ from headrace.cache.fill import Fill, FillAbandoned, Source
 from headrace.cache.handles import CachedObject
 from headrace.cache.layout import CHUNK_PAGES, SegmentName, pin_path
 from headrace.cache.pages import PageCache
+from headrace.cache.pins import is_at_or_below
 from headrace.cache.plan import WINDOW_CHUNKS, run_at
 from headrace.cache.touches import Group
 from headrace.model.objects import ObjectInfo
@@ -157,6 +158,6 @@ async def _below(inner: Store, prefix: str) -> AsyncIterator[ObjectInfo]:
     while after is not None:
         page = await inner.list(prefix, after=after)
         for entry in page.entries:
-            if isinstance(entry, ObjectInfo):
+            if isinstance(entry, ObjectInfo) and is_at_or_below(entry.key, prefix):
                 yield entry
         after = page.after

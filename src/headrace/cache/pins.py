@@ -11,6 +11,11 @@ from headrace.cache.directory import PageDirectory
 _PINS_MAX_BYTES = 1 << 20
 
 
+def is_at_or_below(key: str, root: str) -> bool:
+    """Whether `key` is `root` or lies below it as below a directory. Everything lies below nothing and below `dir/`."""
+    return not root or key == root or key.startswith(root if root.endswith("/") else root + "/")
+
+
 class Pins:
     """Read again when the file changes; a file that cannot be read pins nothing."""
 
@@ -21,9 +26,9 @@ class Pins:
         self._prefixes: tuple[str, ...] = ()
 
     def covers(self, key: str) -> bool:
-        """Whether the key begins with a pinned prefix."""
+        """Whether the key lies at or below something pinned."""
         self._refresh()
-        return bool(self._prefixes) and key.startswith(self._prefixes)
+        return any(is_at_or_below(key, prefix) for prefix in self._prefixes)
 
     async def set(self, prefix: str, on: bool) -> None:
         """Pin a prefix or let it go. Raises `OSError`."""

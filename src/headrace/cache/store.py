@@ -156,7 +156,7 @@ class CachedStore(Store):
         return await manage.load(self._pages, self.target(info), source, mount=self._options.mount)
 
     async def free(self, prefix: str) -> Freed:
-        """Remove the pages of all keys that begin with `prefix`; of the whole mount, every version, when it is empty."""
+        """Remove the pages of what lies at or below `prefix`; of the whole mount, every version, when it is empty."""
         self._known.clear()
         if not prefix:
             return await manage.free_mount(self._pages, self._tag, self._group)
@@ -172,7 +172,7 @@ class CachedStore(Store):
         return await manage.free_mount(self._pages, self._tag, self._group)
 
     async def pin(self, prefix: str, on: bool) -> None:
-        """Keep what begins with `prefix` from being evicted, now and when it is filled later; or no more."""
+        """Keep what lies at or below `prefix` from being evicted, now and when it is filled later; or no more."""
         await self._pins.set(prefix, on)
         for known in self._known.values():
             if known.target is not None:
