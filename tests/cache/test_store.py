@@ -491,13 +491,13 @@ async def test_load_free_pin_and_count(tmp_path: Path) -> None:
     info = await rig.store.info("big")
     assert await rig.store.cached_bytes(info) == len(BIG)
     assert (await rig.store.load("big")).bytes_fetched == 0
-    await rig.store.pin("b", True)
+    await rig.store.pin("big", True)
     assert len(list(tmp_path.glob("pages0/???/*.pin"))) == 1
-    memory.put("b2", b"pinned when filled")
-    await body_of(await rig.store.read("b2"))
+    memory.put("big/2", b"pinned when filled")
+    await body_of(await rig.store.read("big/2"))
     await rig.settled()
     assert len(list(tmp_path.glob("pages0/???/*.pin"))) == 2
-    await rig.store.pin("b", False)
+    await rig.store.pin("big", False)
     assert not list(tmp_path.glob("pages0/???/*.pin"))
     freed = await rig.store.free("big")
     assert freed.objects == 1
