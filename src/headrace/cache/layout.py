@@ -32,6 +32,7 @@ _FOOTER_MAGIC = 0x4A52
 _SUM_HEAD = struct.Struct("<4sBBHQQ")
 _SUM_MAGIC = b"HRsm"
 _LAST_PAGE = 0x80
+_LAST_MASK = 0x9E3779B97F4A7C15
 _LAST_RUN = 1
 _NAME = re.compile(r"[0-9a-f]{32}\.(?:w|[cp](?:0|[1-9a-f][0-9a-f]{0,11}))")
 _OBJECT_BYTES = 12
@@ -147,7 +148,8 @@ def checksum(page: bytes | bytearray | memoryview, object_id: bytes, index: int)
 
 def encode_footer(page_checksum: int, length: int, page: int, *, last: bool = False) -> bytes:
     """The 16 bytes behind the data of a segment of one page; `last` when the object ends with it."""
-    return _FOOTER.pack(page_checksum, length, _FOOTER_MAGIC, FORMAT, page.bit_length() - 1 | (_LAST_PAGE if last else 0))
+    flags = page.bit_length() - 1 | (_LAST_PAGE if last else 0)
+    return _FOOTER.pack(page_checksum ^ (_LAST_MASK if last else 0), length, _FOOTER_MAGIC, FORMAT, flags)
 
 
 def decode_footer(footer: bytes | memoryview, length: int, page: int) -> int | None:
@@ -157,7 +159,8 @@ def decode_footer(footer: bytes | memoryview, length: int, page: int) -> int | N
     page_checksum, told, magic, form, page_bits = _FOOTER.unpack(footer)
     if (told, magic, form, 1 << (page_bits & ~_LAST_PAGE)) != (length, _FOOTER_MAGIC, FORMAT, page):
         return None
-    return int(page_checksum)
+    # The checksum is kept under a mask where the mark is set, so that a flipped mark is a bad page too.
+    return int(page_checksum) ^ (_LAST_MASK if page_bits & _LAST_PAGE else 0)
 
 
 def is_last(footer: bytes | memoryview) -> bool:
