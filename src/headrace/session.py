@@ -20,7 +20,7 @@ from headrace.model.errors import SettingsError
 from headrace.model.objects import ByteRange, Version
 from headrace.namespace.namespace import Namespace
 from headrace.node.home import Home, read_addresses
-from headrace.settings import Settings, load_settings
+from headrace.settings import CONFIG_NAME, Settings, load_settings
 
 Mode = Literal["auto", "remote", "embedded"]
 
@@ -184,6 +184,8 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
     if mode == "auto":
         mode = _choose(endpoint, settings)
     if mode == "embedded":
+        if options.mode == "auto" and not settings.source and not (settings.home / wiring.LEDGER_NAME).exists():
+            raise SettingsError(f"no server runs here and no {CONFIG_NAME} was found: start one with `headrace up`")
         if endpoint and options.endpoint:
             raise SettingsError("an embedded client has no endpoint: leave it out, or use mode='remote'")
         return await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)

@@ -140,3 +140,63 @@ def test_top_ends_well_on_ctrl_c(node: RunningNode) -> None:
         process.stdout.read()
         assert process.stderr.read() == b""
         assert process.wait(20) == 0
+
+
+def _said(node: RunningNode, *arguments: str) -> str:
+    done = node.cli(*arguments, check=False)
+    assert done.returncode == 1, (arguments, done.stdout)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr.removeprefix("headrace: ").rstrip()
+
+
+def test_what_fails_is_said_in_paths_and_mounts(node: RunningNode, tmp_path: Path) -> None:
+    missing = "there is no /sales/x: `headrace ls` shows what there is"
+    assert {_said(node, *command) for command in (("stat", "/sales/x"), ("cat", "/sales/x"), ("ls", "/sales/x"))} == {missing}
+    assert _said(node, "cp", "/sales/x", str(tmp_path)) == missing
+    for command in (("stat", "/nope"), ("ls", "/nope"), ("cat", "/nope/x"), ("cp", "-r", "/nope", str(tmp_path))):
+        assert _said(node, *command) == "nothing is mounted at /nope; mounts: /sales"
+    for command in (("cat", "/sales/2026"), ("cp", "/sales/2026", str(tmp_path)), ("cat", "/sales")):
+        assert "is a directory: name an object, or copy all below it with `headrace cp -r`" in _said(node, *command)
+    assert "this release only reads" in _said(node, "cp", "./local", "/sales/local")
+    assert "nothing lies below /sales/small.csv" in node.cli("cp", "-r", "/sales/small.csv", str(tmp_path), check=False).stderr
+
+
+def test_a_directory_is_described(node: RunningNode) -> None:
+    for path in ("/", "/sales", "/sales/2026/", "sales/2026"):
+        assert "directory: `headrace ls " in node.cli("stat", path).stdout
+    assert json.loads(node.cli("stat", "/sales", "--json").stdout) == {"type": "prefix", "key": "/sales/"}
+
+
+def test_a_refusal_by_a_rule_and_a_store_that_is_away_say_so(tmp_path: Path, store: Path) -> None:
+    away = tmp_path / "away"
+    away.mkdir()
+    config = (
+        f'[[mount]]\npath = "/sales"\nstore = "file://{store}"\n[[mount]]\npath = "/away"\nstore = "file://{away}"\n'
+        'freshness = "verify"\ntimeout = "1s"\n[[rule]]\npath = "/sales/small.csv"\neffect = "deny"\n'
+    )
+    with running_node(tmp_path / "node", config) as node:
+        assert _said(node, "cat", "/sales/small.csv") == "your key may not read /sales/small.csv: a rule of the node refuses it"
+        away.rmdir()
+        said = _said(node, "cat", "/away/x")
+        assert said.startswith("the store behind /away cannot be asked now (")
+        assert str(away) in said
+        listed = node.cli("mount", "ls").stdout
+        assert str(away) in listed.partition("/away")[2]
+
+
+def test_nothing_mounted_yet_says_what_to_do(tmp_path: Path) -> None:
+    with running_node(tmp_path / "node", "", processes=1) as node:
+        done = node.cli("ls")
+        assert (done.stdout, "headrace mount add" in done.stderr) == ("", True)
+        assert "nothing is mounted yet" in _said(node, "cat", "/sales/x")
+        assert "nothing is mounted yet" in _said(node, "ls", "/sales")
+
+
+def test_without_a_node_and_without_settings_the_next_step_is_named(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    environ["HEADRACE_HOME"] = str(tmp_path)
+    taken = "import sys; from headrace import session; session._answers = lambda _endpoint: False; "
+    command = [sys.executable, "-c", taken + "from headrace.console.cli import main; main(sys.argv[1:])", "ls"]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "headrace: no server runs here and no headrace.toml was found: start one with `headrace up`\n"

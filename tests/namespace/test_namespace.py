@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.model.errors import NotFound, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
-from headrace.model.objects import ByteRange, CommonPrefix
+from headrace.model.objects import ByteRange, CommonPrefix, Listing
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
 from headrace.namespace.union import UnionStore
@@ -182,3 +182,10 @@ async def test_the_table_may_change_between_pages_without_losing_a_reader() -> N
     ns.table = MountTable([*ns.table.mounts, mount("/b", memory("x"))])
     assert [e.key for e in (await ns.list("/a", after=page.after or "", limit=100)).entries] == [f"k{i}" for i in range(4, 10)]
     assert isinstance((await ns.list("/", delimiter="/")).entries[0], CommonPrefix)
+
+
+async def test_a_namespace_without_mounts_is_empty_and_not_missing() -> None:
+    assert await Namespace().list("/") == Listing(())
+    assert await Namespace().buckets() == ()
+    with pytest.raises(NotFound):
+        await Namespace().list("/b")

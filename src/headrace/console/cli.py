@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import click
 
-from headrace.console.options import Invocation, config_option
+from headrace.console.options import HintedGroup, Invocation, config_option
 from headrace.model.errors import HeadraceError, SettingsError
 
 
@@ -43,7 +43,7 @@ COMMANDS: dict[str, Lazy] = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(HintedGroup):
     """Lists its subcommands from the table and imports one only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click names them

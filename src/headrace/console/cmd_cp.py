@@ -14,8 +14,8 @@ import click
 from headrace.console.copying import Copied, Report, copy_object, target_for
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, say, warn
-from headrace.console.reading import open_client
-from headrace.model.errors import HeadraceError
+from headrace.console.reading import namespace_path, naming, open_client
+from headrace.model.errors import HeadraceError, Unsupported
 from headrace.model.objects import ObjectInfo
 from headrace.model.units import format_size
 
@@ -38,18 +38,20 @@ def cp(invocation: Invocation, source: str, target: Path, recursive: bool, paral
 
     Run it again after a break: whole copies of the same version are left alone, unfinished ones go on.
     """
-    from headrace.client import namespace_path  # noqa: PLC0415 - the help needs no client
-
+    if source.startswith(("./", "../", "~")) or str(target).startswith("headrace:/"):
+        raise Unsupported("this release only reads: cp copies out of the namespace; writes come later")
     whole = namespace_path(source)
-    with open_client(invocation) as client:
-        tally = Tally(invocation.as_json)
+    tally = Tally(invocation.as_json)
+    with open_client(invocation) as client, naming(invocation, client, whole), _progress() as report:
         if recursive:
             jobs = plan(client, whole.rstrip("/") + "/", target, tally)
-        else:
-            jobs = iter([(whole, target / whole.rpartition("/")[2] if target.is_dir() else target)])
-        with _progress() as report:
             copy_all(client, jobs, tally, parallel=parallel, report=report)
+        else:
+            file = target / whole.rpartition("/")[2] if target.is_dir() else target
+            tally.done(copy_object(client, whole, file, report))
     tally.close()
+    if recursive and not (tally.copied or tally.skipped or tally.failed):
+        warn(f"headrace: nothing lies below {whole}: without -r, cp copies one object")
     return 1 if tally.failed or (recursive and not tally.copied and not tally.skipped) else 0
 
 
@@ -71,7 +73,7 @@ class Tally:
 
     def fail(self, key: str, error: Exception) -> None:
         self.failed += 1
-        warn(f"headrace: {key}: {error}")
+        warn(f"headrace: {error}" if key in str(error) else f"headrace: {key}: {error}")
 
     def close(self) -> None:
         if not self._as_json:

@@ -7,8 +7,9 @@ import sys
 import click
 
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
-from headrace.console.printer import print_json, safe, say, show_time
-from headrace.console.reading import naming, open_client
+from headrace.console.printer import print_json, safe, say, show_time, warn
+from headrace.console.reading import is_directory, namespace_path, naming, open_client
+from headrace.model.errors import NotFound
 from headrace.model.objects import CommonPrefix, Entry
 
 _CHUNK_BYTES = 1024 * 1024
@@ -22,12 +23,20 @@ _CHUNK_BYTES = 1024 * 1024
 @pass_invocation
 def ls(invocation: Invocation, path: str, recursive: bool) -> None:
     """List a directory of the namespace."""
-    with open_client(invocation) as client:
+    seen = False
+    with open_client(invocation) as client, naming(invocation, client, path):
         for entry in client.ls(path, recursive):
+            seen = True
             if invocation.as_json:
                 print_json(entry)
             else:
                 click.echo(_line(entry))
+        if seen:
+            return
+        if namespace_path(path) == "/":
+            warn("nothing is mounted yet: `headrace mount add /name s3://bucket …` mounts a store")
+        elif not is_directory(client, namespace_path(path)):
+            raise NotFound(f"there is no {path}", path=path)
 
 
 def _line(entry: Entry) -> str:
@@ -43,8 +52,16 @@ def _line(entry: Entry) -> str:
 @pass_invocation
 def stat(invocation: Invocation, path: str) -> None:
     """Show what is known of one object."""
-    with open_client(invocation) as client, naming(path):
-        info = client.stat(path)
+    whole = namespace_path(path)
+    with open_client(invocation) as client:
+        try:
+            info = client.stat(path)
+        except NotFound:
+            with naming(invocation, client, path):
+                if not is_directory(client, whole):
+                    raise
+            _say_directory(whole, as_json=invocation.as_json)
+            return
     if invocation.as_json:
         print_json(info)
         return
@@ -65,6 +82,15 @@ def stat(invocation: Invocation, path: str) -> None:
             say(f"{name + ':':<16} {value}")
 
 
+def _say_directory(whole: str, *, as_json: bool) -> None:
+    directory = CommonPrefix(whole.rstrip("/") + "/")
+    if as_json:
+        print_json(directory)
+    else:
+        say(f"{'path:':<16} {directory.key}")
+        say(f"{'kind:':<16} directory: `headrace ls {directory.key}` shows what is in it")
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True)
 @config_option
@@ -74,7 +100,7 @@ def cat(invocation: Invocation, paths: tuple[str, ...]) -> None:
     out = sys.stdout.buffer
     with open_client(invocation) as client:
         for path in paths:
-            with naming(path):
+            with naming(invocation, client, path):
                 for piece in client.iter_bytes(path, _CHUNK_BYTES):
                     out.write(piece)
     out.flush()

@@ -11,7 +11,7 @@ import msgspec
 from headrace.console.client import AdminClient, find_server
 from headrace.console.local import ACTOR, open_plane, try_here
 from headrace.console.messages import MountView
-from headrace.console.options import Invocation, config_option, json_option, pass_invocation
+from headrace.console.options import HintedGroup, Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, print_table, say, warn
 from headrace.model.errors import NotFound, SettingsError
 from headrace.model.mounts import MountSpec
@@ -52,7 +52,7 @@ def make_spec(base: MountSpec, options: dict[str, Any], union: tuple[str, ...] =
     return msgspec.structs.replace(spec, store="", union=members)
 
 
-@click.group()
+@click.group(cls=HintedGroup)
 @config_option
 def mount() -> None:
     """Show and change what is mounted where."""

@@ -10,6 +10,22 @@ import click
 if TYPE_CHECKING:
     from headrace.settings import Settings
 
+
+class HintedGroup(click.Group):
+    """A group that names the nearest subcommand when one is misspelt."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # noqa: PLC0415 - only a slip needs it
+
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not near or "did you mean" in error.format_message().lower():
+                raise
+            raise click.UsageError(f"{error.format_message().rstrip('.')}; did you mean {near[0]!r}?", ctx) from error
+
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

@@ -66,7 +66,7 @@ class Namespace:
         table = self.table
         base = table.find(root)
         nested = table.below(root)
-        if base is None and not nested:
+        if base is None and not nested and root != "/":
             raise NotFound(f"nothing is mounted at {root}: see `headrace mount ls`", path=root)
         hidden = tuple(_relative(root, mount.path) + "/" for mount in nested)
         sources: list[Source] = []
