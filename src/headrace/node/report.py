@@ -23,7 +23,7 @@ def report(tally: Tally, gateway: GatewayStats, *, pages: PageCache, cache: Cach
         counters=_counters(tally, gateway),
         mounts=_mounts(tally, mounts),
         tiers=_tiers(pages, cache),
-        slowest=tuple(SlowRead(read.path, read.seconds, read.bytes, read.served, time.time()) for read in gateway.slowest),
+        slowest=tuple(SlowRead(read.path, read.seconds, read.bytes, read.served, read.at_s) for read in gateway.slowest),
         rss_bytes=rss_bytes(),
     )
 

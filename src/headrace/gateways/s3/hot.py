@@ -169,7 +169,7 @@ class HotPath:
         place.reads.bytes += size
         seconds = self._clock.monotonic() - started_s
         if seconds > self._tally.floor_s:
-            self._tally.note_slow(SlowRead(seconds, place.path, size, Served.HIT.value))
+            self._tally.note_slow(SlowRead(seconds, place.path, size, Served.HIT.value, self._clock.time()))
         return whole, piece
 
     def tell(self, emit: Emit) -> None:

@@ -30,18 +30,12 @@ def parse_range(header: bytes | None) -> RangeWish:
         return None
     first, last = match[1], match[2]
     if not first:
-        return Suffix(_number(last)) if last else None
-    start = _number(first)
-    if not last:
-        return ByteRange(start, _FAR)
-    end = _number(last)
-    return ByteRange(start, min(end + 1, _FAR)) if end >= start else None
-
-
-def _number(digits: bytes) -> int:
-    """Numbers beyond what any object has are all alike."""
-    digits = digits.lstrip(b"0")
-    return int(digits or b"0") if len(digits) < 19 else _FAR - 1
+        return Suffix(min(int(last), _FAR)) if last else None
+    start, end = int(first), int(last) if last else _FAR
+    if last and end < start:
+        return None
+    # Places beyond what any object has are all alike.
+    return ByteRange(min(start, _FAR - 1), min(end + 1, _FAR))
 
 
 def fit_range(wish: RangeWish, size: int) -> ByteRange | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections import Counter
 
 import msgspec
@@ -20,6 +21,8 @@ class SlowRead(msgspec.Struct, frozen=True, order=True):
     path: str
     bytes: int
     served: str
+    at_s: float = 0.0
+    """Seconds since 1970 UTC when it ended."""
 
 
 class RequestCount(msgspec.Struct, frozen=True):
@@ -85,7 +88,7 @@ class Tally:
         else:
             self.misses += 1
         if seconds > self.floor_s:
-            self.note_slow(SlowRead(seconds, path, sent, str(reading.served)))
+            self.note_slow(SlowRead(seconds, path, sent, str(reading.served), time.time()))
 
     def fold(self, hot: HotReads) -> None:
         """Take over what was counted at a glance."""
