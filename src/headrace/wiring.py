@@ -175,12 +175,10 @@ async def _retire(store: Store) -> None:
         await store.close()
 
 
-async def try_mount(spec: MountSpec, parts: Parts) -> None:
-    """List and read a little through `spec`. Raises the error that says what is wrong."""
+async def try_mount(spec: MountSpec, parts: Parts) -> bool:
+    """List and read a little through `spec`; whether anything is there. Raises the error that says what is wrong."""
     if spec.union:
-        for member in spec.union:
-            await try_mount(member, parts)
-        return
+        return any([await try_mount(member, parts) for member in spec.union])
     if spec.residency is Residency.MEMORY:
         lock_process_memory()
         require_locked_memory()
@@ -191,6 +189,7 @@ async def try_mount(spec: MountSpec, parts: Parts) -> None:
         found = next((entry for entry in page.entries if isinstance(entry, ObjectInfo) and entry.size), None)
         if found is not None:
             await _read_one_byte(store, found)
+        return bool(page.entries)
     finally:
         await store.close()
 

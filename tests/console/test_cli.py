@@ -149,12 +149,12 @@ def test_a_mount_that_cannot_be_read_is_not_added(home: Path, capsys: pytest.Cap
 
 def test_mounts_go_through_a_server_that_runs(served: ServedConsole, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(["mount", "add", "/new", "s3://new", "--max-connections", "5"], capsys)
-    assert (code, out, err) == (0, "mounted /new\n", "")
+    assert (code, out, err) == (0, "mounted /new; note: nothing is there yet\n", "")
     assert served.node.tried[-1].max_connections == 5
     code, _, _ = run(["mount", "set", "/new", "--no-anonymous", "--region", "eu-west-1"], capsys)
     assert code == 0
-    assert served.node.pushed[-1].mounts[-1].region == "eu-west-1"
-    assert served.node.pushed[-1].mounts[-1].max_connections == 5
+    (new,) = [spec for spec in served.node.pushed[-1].mounts if spec.path == "/new"]
+    assert (new.region, new.max_connections) == ("eu-west-1", 5)
     assert run(["mount", "rm", "/new"], capsys)[0] == 0
 
 
@@ -175,6 +175,35 @@ def test_load_waits_and_tells_how_it_went(served: ServedConsole, capsys: pytest.
     jobs = json.loads(run(["jobs", "--json"], capsys)[1])
     assert [job["target"] for job in jobs] == ["/sales", "/sales"]
     assert "/sales" in run(["jobs"], capsys)[1]
+
+
+def test_a_load_of_nothing_fails_and_one_outside_of_all_mounts_is_no_job(
+    served: ServedConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(["load", "/sales/nothing"], capsys)
+    assert (code, err) == (1, "headrace: nothing is at /sales/nothing: `headrace ls` shows what there is\n")
+    code, _, err = run(["load", "/nope"], capsys)
+    assert (code, err) == (1, "headrace: nothing is mounted at /nope; mounts: /fixed, /sales\n")
+    assert [job["target"] for job in json.loads(run(["jobs", "--json"], capsys)[1])] == ["/sales/nothing"]
+    assert run(["load", "/sales/"], capsys)[0] == 0
+    assert run(["load", "/"], capsys)[0] == 0
+
+
+def test_free_of_a_path_with_a_slash_frees_all_below_it(served: ServedConsole, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["free", "/sales/"], capsys)
+    run(["free", "/sales/001"], capsys)
+    assert served.node.freed == [("/sales", True), ("/sales/001", False)]
+
+
+def test_a_mount_path_without_its_slash_is_hinted_at(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["mount", "rm", "y"], ["mount", "set", "y", "--anonymous"], ["mount", "add", "y", "s3://b"]):
+        code, _, err = run(args, capsys)
+        assert (code, err) == (2, "headrace: mount path 'y' must begin with a slash: write '/y'\n")
+
+
+def test_a_misspelt_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean 'status'?" in run(["stats"], capsys)[2].lower()
+    assert "did you mean 'add'?" in run(["mount", "ad"], capsys)[2].lower()
 
 
 def test_pin_and_free(served: ServedConsole, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,6 +106,8 @@ def test_the_log_holds_no_token_and_no_secret(node: RunningNode) -> None:
     files = [file for file in node.home.parent.rglob("*") if file.is_file() and file.suffix in (".log", "")]
     said = b"".join(file.read_bytes() for file in files if file.name not in ("credentials",))
     assert b"Headrace serves S3" in said
+    assert b"Mounted (`mount ls`):      /sales\n" in said
+    assert b"Mount something" not in said
     assert node.token.encode() not in said
     assert node.secret.encode() not in said
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.console.printer import print_json, print_table, safe, show_seconds
+from headrace.console.printer import print_json, print_table, safe, show_health, show_seconds
+from headrace.control.node_view import MountStats
 from headrace.model.objects import CommonPrefix
 
 NASTY = "a\x1b]0;owned\x07\x1b[2Jb\r\n\x9b31m\u202egnp.exe\u200b\ud800\u2028é"
@@ -35,3 +36,11 @@ def test_tables_and_json_carry_no_control_characters(capsys: pytest.CaptureFixtu
 
 def test_spans_of_time_for_people() -> None:
     assert [show_seconds(s) for s in (0.0012, 1.5, 180, 9000)] == ["1.2 ms", "1.5 s", "3 min", "2.5 h"]
+
+
+def test_health_is_the_cause_and_how_long_ago_it_was_seen() -> None:
+    assert show_health(MountStats("/a", "s3://b"), 100.0) == "healthy"
+    sick = MountStats("/a", "s3://b", healthy=False, error="http://h:1: connection refused", checked_s=97.0)
+    assert show_health(sick, 100.0) == "http://h:1: connection refused (3 s ago)"
+    assert show_health(sick, 97.0 + 600) == "http://h:1: connection refused (10 min ago)"
+    assert show_health(MountStats("/a", "s3://b", healthy=False), 100.0) == "failing"

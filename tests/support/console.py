@@ -37,7 +37,9 @@ class ServedConsole:
 @contextmanager
 def served_console(home: Path, node: FakeNode) -> Iterator[ServedConsole]:
     ledger = Ledger(home, SystemClock())
-    settings = ControlSettings(home=home, mounts=(MountSpec("/fixed", "s3://fixed"),), hosts=("console.example",))
+    settings = ControlSettings(
+        home=home, mounts=(MountSpec("/fixed", "s3://fixed"), MountSpec("/sales", "s3://sales")), hosts=("console.example",)
+    )
     plane = ControlPlane(ledger, settings, SystemClock())
     app = build_app(plane, node)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=3)

@@ -72,7 +72,7 @@ class Api:
     async def add_mount(self, request: Request) -> Response:
         spec = await _body(request, MountSpec)
         await self._operations.add_mount(spec, actor=ACTOR)
-        return _json(messages.Done(), status=201)
+        return _json(messages.Mounted(await self._is_empty(spec.path)), status=201)
 
     async def replace_mount(self, request: Request) -> Response:
         wanted = await _body(request, messages.ReplaceMount)
@@ -103,7 +103,19 @@ class Api:
         wanted = await _body(request, messages.LoadRequest)
         if not wanted.path.startswith("/"):
             raise SettingsError(f"{wanted.path!r} is not a path of the namespace: begin with a slash")
+        self._check_mounted(wanted.path)
         return _json(await self._jobs.load(wanted.path), status=202)
+
+    async def _is_empty(self, path: str) -> bool:
+        try:
+            return not (await self._node.list_page(path, after="", limit=1)).entries
+        except HeadraceError:
+            return False  # the mount was tried and is in force: this is a note only
+
+    def _check_mounted(self, path: str) -> None:
+        mounted = [entry.spec.path for entry in self._control.mounts()]
+        if not any(at in ("/", path) or path.startswith(at + "/") or at.startswith(path.rstrip("/") + "/") for at in mounted):
+            self._control.mount(path)
 
     async def free(self, request: Request) -> Response:
         wanted = await _body(request, messages.FreeRequest)

@@ -42,8 +42,9 @@ class AdminClient:
     def mounts(self) -> tuple[messages.MountView, ...]:
         return self._call("GET", "/mounts", tuple[messages.MountView, ...])
 
-    def add_mount(self, spec: MountSpec) -> None:
-        self._call("POST", "/mounts", messages.Done, spec)
+    def add_mount(self, spec: MountSpec) -> bool:
+        """Whether nothing is there yet."""
+        return self._call("POST", "/mounts", messages.Mounted, spec).is_empty
 
     def replace_mount(self, spec: MountSpec, *, expected: MountSpec) -> None:
         self._call("PUT", "/mounts", messages.Done, messages.ReplaceMount(spec, expected))

@@ -38,7 +38,7 @@ def load(invocation: Invocation, path: str | None, resume: str | None, detach: b
     if (path is None) == (resume is None):
         raise click.UsageError("name a PATH, or a job with --resume")
     server = _server(invocation)
-    record = server.load(path) if path is not None else server.resume_job(resume or "")
+    record = server.load(_plain(path)) if path is not None else server.resume_job(resume or "")
     if not detach:
         try:
             record = _follow(server, record, quiet=invocation.as_json)
@@ -49,7 +49,14 @@ def load(invocation: Invocation, path: str | None, resume: str | None, detach: b
         print_json(record)
     else:
         say(_summary(record))
+    if record.state is JobState.DONE and not record.progress.objects_known:
+        warn(f"headrace: nothing is at {record.target}: `headrace ls` shows what there is")
+        return 1
     return 1 if record.state in (JobState.FAILED, JobState.CANCELLED) else 0
+
+
+def _plain(path: str) -> str:
+    return path.rstrip("/") or "/"
 
 
 def _follow(server: AdminClient, record: JobRecord, *, quiet: bool) -> JobRecord:
@@ -98,15 +105,18 @@ def _summary(record: JobRecord) -> str:
 
 @click.command()
 @click.argument("path")
-@click.option("-r", "--recursive", is_flag=True, help="Everything below PATH.")
+@click.option("-r", "--recursive", is_flag=True, help="Everything below PATH, as with a slash at its end.")
 @config_option
 @json_option
 @pass_invocation
 def free(invocation: Invocation, path: str, recursive: bool) -> None:
     """Drop pages from the cache; nothing at the store changes."""
-    freed = _server(invocation).free(path, prefix=recursive)
+    deep = recursive or path.endswith("/")
+    freed = _server(invocation).free(_plain(path) if deep else path, prefix=deep)
     if invocation.as_json:
         print_json({"path": path, "bytes": freed})
+    elif not freed and not deep:
+        say(f"freed 0 B: the cache holds nothing of an object {path}; `headrace free -r {path}` frees all below it")
     else:
         say(f"freed {format_size(freed)}")
 

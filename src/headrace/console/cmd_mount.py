@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,7 +13,8 @@ from headrace.console.client import AdminClient, find_server
 from headrace.console.local import ACTOR, open_plane, try_here
 from headrace.console.messages import MountView
 from headrace.console.options import HintedGroup, Invocation, config_option, json_option, pass_invocation
-from headrace.console.printer import print_json, print_table, say, warn
+from headrace.console.printer import print_json, print_table, say, show_health, warn
+from headrace.control.mount_rules import check_path
 from headrace.model.errors import NotFound, SettingsError
 from headrace.model.mounts import MountSpec
 from headrace.settings import Settings
@@ -74,13 +76,14 @@ def add(invocation: Invocation, /, path: str, store: str, union: tuple[str, ...]
     settings = invocation.settings()
     server = find_server(settings.home, settings.server.control_listen)
     if server is not None:
-        server.add_mount(spec)
+        is_empty = server.add_mount(spec)
     else:
         with open_plane(settings) as plane:
             plane.check_new(spec)
-            try_here(spec)
+            is_empty = not try_here(spec)
             plane.add_mount(spec, actor=ACTOR)
-    _done(invocation, server, spec, f"mounted {path}")
+    note = "; note: nothing is there yet" if is_empty else ""
+    _done(invocation, server, spec, f"mounted {path}{note}")
 
 
 @mount.command("set")
@@ -94,6 +97,7 @@ def set_(invocation: Invocation, /, path: str, union: tuple[str, ...], **options
     """Change options of the mount at PATH, after a try. What is not named stays."""
     if not union and all(value is None for value in options.values()):
         raise click.UsageError("name at least one option to change")
+    check_path(path)
     settings = invocation.settings()
     server = find_server(settings.home, settings.server.control_listen)
     current = _find(_views(settings, server), path).spec
@@ -115,6 +119,7 @@ def set_(invocation: Invocation, /, path: str, union: tuple[str, ...], **options
 @pass_invocation
 def rm(invocation: Invocation, path: str) -> None:
     """Take the mount at PATH away. Nothing at its store changes."""
+    check_path(path)
     settings = invocation.settings()
     server = find_server(settings.home, settings.server.control_listen)
     if server is not None:
@@ -164,7 +169,7 @@ def _store(spec: MountSpec) -> str:
 def _health(view: MountView) -> str:
     if view.health is None:
         return "-"
-    return "healthy" if view.health.healthy else view.health.error or "failing"
+    return show_health(view.health, time.time())
 
 
 def _done(invocation: Invocation, server: AdminClient | None, spec: MountSpec, words: str) -> None:

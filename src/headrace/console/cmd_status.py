@@ -11,7 +11,7 @@ import click
 
 from headrace.console.client import AdminClient, need_server
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
-from headrace.console.printer import print_json, print_table, rich_table, say, show_seconds, show_time
+from headrace.console.printer import print_json, print_table, rich_table, say, show_health, show_seconds, show_time
 from headrace.control.node_view import NodeStats
 from headrace.model.units import format_size
 
@@ -129,7 +129,7 @@ def _tables(stats: NodeStats) -> list[tuple[tuple[str, ...], Rows, frozenset[int
         (
             m.path,
             m.store,
-            "healthy" if m.healthy else m.error or "failing",
+            show_health(m, time.time()),
             format_size(m.bytes_served),
             format_size(m.store_bytes),
             str(m.store_requests),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from headrace.control.plane import ControlPlane
 
 
+_MAX_SHOWN = 10
+
+
 class Ready(msgspec.Struct, frozen=True):
     """What is said when the node serves."""
 
@@ -28,6 +31,8 @@ class Ready(msgspec.Struct, frozen=True):
     login_link: str
     """Whoever has it is an administrator: it goes to the ready descriptor and to a terminal, never into a log file."""
     credentials: str
+    mounts: tuple[str, ...] = ()
+    """Paths, sorted."""
 
 
 @click.command()
@@ -41,13 +46,19 @@ def up(invocation: Invocation, once_ready_fd: int | None) -> None:
 
     settings = invocation.settings()
 
+    def mount_paths() -> tuple[str, ...]:
+        from headrace.console.local import open_plane  # noqa: PLC0415 - heavy to import: the workers start meanwhile
+
+        with open_plane(settings) as plane:
+            return tuple(entry.spec.path for entry in plane.mounts())
+
     def announce(data_url: str, control_url: str, token: str) -> None:
         link = AdminClient(control_url, token).login_link
-        ready = Ready(data_url, control_url, link, str(settings.home / "credentials"))
+        ready = Ready(data_url, control_url, link, str(settings.home / "credentials"), mount_paths())
+        _show(ready if sys.stdout.isatty() else msgspec.structs.replace(ready, login_link=""), invocation.as_json)
         if once_ready_fd is not None:
             with os.fdopen(once_ready_fd, "wb") as file:
                 file.write(msgspec.json.encode(ready) + b"\n")
-        _show(ready if sys.stdout.isatty() else msgspec.structs.replace(ready, login_link=""), invocation.as_json)
 
     run(settings, build_app=_build_app, announce=announce)
 
@@ -66,5 +77,9 @@ def _show(ready: Ready, as_json: bool) -> None:
         page = ready.login_link or f"{ready.control_url}/   (`headrace status` prints the login link)"
         say(f"Headrace serves S3 at      {ready.data_url}   (keys: {ready.credentials})")
         say(f"The status page is at      {page}")
-        say("Mount something:           headrace mount add /name s3://bucket --endpoint URL --credentials env:NAME")
+        if ready.mounts:
+            more = f" and {len(ready.mounts) - _MAX_SHOWN} more" if len(ready.mounts) > _MAX_SHOWN else ""
+            say(f"Mounted (`mount ls`):      {', '.join(ready.mounts[:_MAX_SHOWN])}{more}")
+        else:
+            say("Mount something:           headrace mount add /name s3://bucket --endpoint URL --credentials env:NAME")
     sys.stdout.flush()

@@ -27,11 +27,14 @@ def open_plane(settings: Settings) -> Iterator[ControlPlane]:
         ledger.close()
 
 
-def try_here(spec: MountSpec) -> None:
-    """List and read a little through `spec` from this process. Raises the error that says what is wrong."""
+def try_here(spec: MountSpec) -> bool:
+    """List and read a little through `spec` from this process; whether anything is there.
+
+    Raises the error that says what is wrong.
+    """
     from headrace.wiring import Parts, try_mount  # noqa: PLC0415 - listing mounts needs no stores
 
-    async def attempt() -> None:
-        await try_mount(spec, Parts(SystemClock(), lambda _event: None, os.environ))
+    async def attempt() -> bool:
+        return await try_mount(spec, Parts(SystemClock(), lambda _event: None, os.environ))
 
-    asyncio.run(attempt())
+    return asyncio.run(attempt())

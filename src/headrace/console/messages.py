@@ -16,6 +16,12 @@ class MountView(msgspec.Struct, frozen=True):
     health: MountStats | None = None
 
 
+class Mounted(msgspec.Struct, frozen=True):
+    """A mount is in force. `is_empty`: its store lists nothing there yet."""
+
+    is_empty: bool = False
+
+
 class ReplaceMount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Put `spec` in the place of `expected`."""
 

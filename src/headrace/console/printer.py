@@ -7,10 +7,13 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from headrace.control.node_view import MountStats
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
@@ -80,6 +83,16 @@ def _print_rich(head: Sequence[str], rows: Iterable[Sequence[str]], right: froze
 def show_time(seconds: float) -> str:
     """A moment in local time; a dash for none."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"
+
+
+def show_health(mount: MountStats, now_s: float) -> str:
+    """`healthy`, or the cause in words and how long ago it was seen."""
+    if mount.healthy:
+        return "healthy"
+    if not mount.checked_s:
+        return mount.error or "failing"
+    age_s = max(0.0, now_s - mount.checked_s)
+    return f"{mount.error or 'failing'} ({f'{age_s:.0f} s' if age_s < 120 else show_seconds(age_s)} ago)"
 
 
 def show_seconds(seconds: float) -> str:

@@ -41,7 +41,7 @@ def check_path(path: str) -> None:
         return
     shown = ascii(path)
     if not path.startswith("/"):
-        raise SettingsError(f"mount path {shown} must begin with a slash, such as /sales", path=path)
+        raise SettingsError(f"mount path {shown} must begin with a slash: write {'/' + path!a}", path=path)
     if path.endswith("/"):
         raise SettingsError(f"mount path {shown} must not end with a slash: write {path.rstrip('/') or '/'!a}", path=path)
     if any(part in ("", ".", "..") for part in path[1:].split("/")):

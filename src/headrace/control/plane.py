@@ -77,7 +77,7 @@ class ControlPlane:
         for entry in self.mounts():
             if entry.spec.path == path:
                 return entry
-        known = ", ".join(entry.spec.path for entry in self.mounts()[:20]) or "none yet"
+        known = ", ".join(entry.spec.path for entry in self.mounts()[:20]) or "none yet (`headrace mount add`)"
         raise NotFound(f"nothing is mounted at {path}; mounts: {known}", path=path)
 
     def state(self) -> NodeState:
