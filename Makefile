@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# Tests start many processes: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile
 
 .PHONY: help run demo-venv test-venv bench-venv servers lint types check test test-rest test-all bench lock clean

@@ -48,6 +48,7 @@ class S3Contract(StoreContract):
 
 
 @pytest.mark.servers
+@pytest.mark.slow
 class TestS3StoreOnCeph(S3Contract):
     """Ceph's gateway keeps every key."""
 
