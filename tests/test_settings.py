@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from headrace.model.errors import SettingsError
 from headrace.model.mounts import Residency, WriteMode
-from headrace.settings import load_settings
+from headrace.settings import load_settings, parse_settings
 
 SAMPLE = """
 [server]
@@ -62,8 +63,8 @@ def test_the_documented_sample_works_as_it_stands(tmp_path: Path) -> None:
         ("[server]\ndata_listn = '1'\n", r"unknown key `data_listn` in \[server\]; did you mean `data_listen`\?"),
         ("[[mount]]\npath='/a'\nfreshnes='1s'\n", r"unknown key `freshnes` in \[mount\]; did you mean `freshness`\?"),
         ("[cache]\ndisk=[{path='p', capacty='1GiB'}]\n", r"unknown key `capacty` in \[cache.disk\]; did you mean `capacity`\?"),
-        ("[cache]\nmemory=5\n", r"Expected `str`, got `int`"),
-        ("[[mount]]\npath='/a'\nresidency='ram'\n", r"Invalid enum value 'ram'"),
+        ("[cache]\nmemory=5\n", r'memory: write a size as text, such as "1GiB"'),
+        ("[[mount]]\npath='/a'\nresidency='ram'\n", "residency is disk, memory or none"),
         ("source='x'\n", "unknown key `source`"),
         ("[server\n", "headrace.toml"),
     ],
@@ -94,3 +95,21 @@ def test_the_home_is_named_by_file_environment_or_xdg(tmp_path: Path, monkeypatc
     assert str(load_settings(None, {"HOME": "/h", "HEADRACE_HOME": "/hh"}).home) == "/hh"
     config = written(tmp_path, "[server]\nhome='state'\n")
     assert load_settings(config, {"HOME": "/h", "HEADRACE_HOME": "/hh"}).home == tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("[server]\ndrain = 30", '[server] drain: write a duration as text, such as "30s"'),
+        ('[server]\ndrain = "30"', "[server] drain: '30' is not a duration: write a number with ms, s, m, h or d, such as 30s"),
+        ('[server]\nprocesses = "2"', "[server] processes: write a whole number without quotes"),
+        ('[[rule]]\npath = "/a"\neffect = "maybe"', "[rule] effect is allow or deny"),
+        ('[[rule]]\npath = "/a"\nactions = ["raed"]', "[rule] actions is read, list, write or admin"),
+        ('[[mount]]\nstore = "s3://b"', "[mount] lacks `path`: write it"),
+        ("mount = 5", 'mount: write a list, such as ["value"]'),
+    ],
+)
+def test_a_value_of_the_wrong_kind_names_file_key_and_what_to_write(written: str, said: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        parse_settings(tomllib.loads(written), "here/headrace.toml")
+    assert str(raised.value) == f"here/headrace.toml: {said}"

@@ -6,9 +6,10 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -17,6 +18,7 @@ from headrace.control.settings import ControlSettings, KeySpec
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.errors import SettingsError
 from headrace.model.mounts import MountSpec
+from headrace.model.units import parse_duration, parse_size
 from headrace.policy.rules import Rule
 
 CONFIG_NAME = "headrace.toml"
@@ -95,15 +97,19 @@ def load_settings(config: str | None = None, environ: Mapping[str, str] | None =
 def parse_settings(raw: Mapping[str, Any], where: str) -> Settings:
     """A parsed TOML document as settings. Raises `SettingsError` that names the key and the nearest known one."""
     try:
-        return msgspec.convert(raw, Settings, strict=True)
+        settings = msgspec.convert(raw, Settings, strict=True)
+        _check_values(settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{where}: {_explain(str(error))}", path=where) from error
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}", path=where) from error
+    return settings
 
 
 def _explain(message: str) -> str:
     unknown = re.search(r"unknown field `(.+?)`(?: - at `\$(.*)`)?", message)
     if unknown is None:
-        return message.replace(" - at `$", " - at `")
+        return _explain_type(message)
     name, where = unknown.group(1), (unknown.group(2) or "")
     table = re.sub(r"\[[^\]]*\]", "", where).strip(".")
     known = _known_keys(table)
@@ -112,16 +118,88 @@ def _explain(message: str) -> str:
     return f"unknown key `{name}`" + (f" in [{table}]" if table else "") + hint
 
 
+_WRITE = {
+    "str": 'write text between quotes, such as name = "value"',
+    "int": "write a whole number without quotes",
+    "float": "write a number without quotes",
+    "bool": "write true or false, without quotes",
+    "array": 'write a list, such as ["value"]',
+    "object": "write a table",
+}
+_EXAMPLES = {
+    "memory": 'write a size as text, such as "1GiB"',
+    "capacity": 'write a size as text, such as "10GiB"',
+    "page": 'write a size as text, such as "64KiB"',
+    "quota": 'write a size as text, such as "10GiB"',
+    "bandwidth": 'write bytes per second as text, such as "12MB"',
+    "drain": 'write a duration as text, such as "30s"',
+    "ttl": 'write a duration as text, such as "24h"',
+    "timeout": 'write a duration as text, such as "30s"',
+    "freshness": 'write verify, immutable or a duration as text, such as "30s"',
+}
+
+
+def _explain_type(message: str) -> str:
+    """A value of the wrong kind, with its key as it stands in the file and what to write there."""
+    told, _, at = message.partition(" - at `$")
+    where = at.rstrip("`").lstrip(".")
+    if not where:
+        return message
+    table, _, key = re.sub(r"\[(\d+|\.\.\.)\]", "", where).rpartition(".")
+    wrong = re.match(r"Expected `(\w+)(?: \| null)?`, got `(\w+)`", told)
+    missing = re.match(r"Object missing required field `(.+)`", told)
+    if missing is not None:
+        return f"[{'.'.join(filter(None, (table, key)))}] lacks `{missing.group(1)}`: write it"
+    choices = _choices(table, key)
+    if choices:
+        hint = f" is {', '.join(choices[:-1])} or {choices[-1]}"
+    elif wrong is not None:
+        hint = f": {_EXAMPLES.get(key) or _WRITE.get(wrong.group(1), told)}"
+    else:
+        hint = f": {told[:1].lower()}{told[1:]}"
+    return f"[{table}] {key}{hint}" if table else f"{key}{hint}"
+
+
+def _choices(table: str, key: str) -> list[str]:
+    """The values that a key of a closed set may have."""
+    kind = _struct_at(table)
+    field = next((f for f in msgspec.structs.fields(kind) if f.name == key), None) if kind is not None else None
+    if field is None:
+        return []
+    for inner in (field.type, *get_args(field.type)):
+        if isinstance(inner, type) and issubclass(inner, StrEnum):
+            return [member.value for member in inner]
+    return list(get_args(field.type)) if get_origin(field.type) is Literal else []
+
+
+def _check_values(settings: Settings) -> None:
+    """Sizes and durations of the file itself, which are text until they are used. Raises `SettingsError`."""
+    checks: list[tuple[str, str, Callable[[str], object]]] = [
+        ("[server] drain", settings.server.drain, parse_duration),
+        ("[cache] memory", settings.cache.memory, parse_size),
+        ("[cache] page", settings.cache.page, parse_size),
+    ]
+    checks += [("[[cache.disk]] capacity", disk.capacity, parse_size) for disk in settings.cache.disk]
+    for name, value, parse in checks:
+        try:
+            parse(value)
+        except SettingsError as error:
+            raise SettingsError(f"{name}: {error}") from error
+
+
 def _known_keys(table: str) -> list[str]:
+    kind = _struct_at(table)
+    return [f.encode_name for f in msgspec.structs.fields(kind) if f.name != "source"] if kind is not None else []
+
+
+def _struct_at(table: str) -> Any:
     kind: Any = Settings
     for part in filter(None, table.split(".")):
         field = next((f for f in msgspec.structs.fields(kind) if f.name == part), None)
-        if field is None:
-            return []
-        kind = _struct_in(field.type)
+        kind = _struct_in(field.type) if field is not None else None
         if kind is None:
-            return []
-    return [f.encode_name for f in msgspec.structs.fields(kind) if f.name != "source"]
+            return None
+    return kind
 
 
 def _struct_in(kind: Any) -> Any:

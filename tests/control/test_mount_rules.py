@@ -84,4 +84,9 @@ def test_what_is_wrong_with_a_mount_is_named(spec: MountSpec, words: str) -> Non
     with pytest.raises(SettingsError, match=words) as caught:
         check_mount(spec, ["/taken"])
     assert "pw" not in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value).replace("(two lines: access key id, its secret)", "")
+
+
+def test_bandwidth_in_bits_is_answered_with_bytes() -> None:
+    with pytest.raises(SettingsError, match=r"bytes per second, such as 12MB"):
+        check_mount(MountSpec("/a", "s3://b", bandwidth="100Mbit"))

@@ -123,7 +123,9 @@ def _shown(url: str) -> str:
 def _check_options(spec: MountSpec, where: str) -> None:
     if not _CREDENTIALS.fullmatch(spec.credentials):
         raise SettingsError(
-            f"{where}: credentials go by reference: env:PREFIX, file:PATH, profile:NAME, instance or anonymous", path=spec.path
+            f"{where}: credentials go by reference: env:PREFIX, file:PATH (two lines: access key id, its secret), "
+            "profile:NAME, instance or anonymous",
+            path=spec.path,
         )
     if not _REGION.fullmatch(spec.region):
         raise SettingsError(
@@ -144,4 +146,5 @@ def _check_options(spec: MountSpec, where: str) -> None:
         try:
             parse(value)
         except HeadraceError as error:
-            raise SettingsError(f"{where}: {name}: {error}", path=spec.path) from error
+            hint = "; bandwidth is in bytes per second, such as 12MB (100 Mbit/s)" if name == "bandwidth" else ""
+            raise SettingsError(f"{where}: {name}: {error}{hint}", path=spec.path) from error
