@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headrace.cache.arena import MemoryTier
+from headrace.cache.keeper import Keeper, run_in_thread
 from headrace.cache.layout import mount_tag
 from headrace.cache.locking import lock_process_memory, require_locked_memory
 from headrace.cache.manage import free_mount
@@ -215,11 +217,14 @@ def open_pages(cache: CacheSettings, home: Path, *, clock: Clock, emit: Emit, me
 class OwnNamespace(Namespace):
     """A namespace with all that was opened for it. After `close` nothing of it can be read."""
 
-    def __init__(self, table: MountTable, pages: PageCache | None = None) -> None:
+    def __init__(self, table: MountTable, pages: PageCache | None = None, *, stop: threading.Event | None = None) -> None:
         super().__init__(table)
         self._pages = pages
+        self._stop = stop
 
     async def close(self) -> None:
+        if self._stop is not None:
+            self._stop.set()
         await asyncio.gather(*(mount.store.close() for mount in self.table.mounts), return_exceptions=True)
         if self._pages is not None:
             await self._pages.close()
@@ -237,11 +242,21 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     live = LiveMounts(Parts(clock, emit, os.environ, pages))
     await live.apply(specs)
-    namespace = OwnNamespace(live.namespace.table, pages)
+    stop = _keep_pages(settings, clock=clock, emit=emit)
+    namespace = OwnNamespace(live.namespace.table, pages, stop=stop)
     for error in live.failed.values():
         await namespace.close()
         raise error
     return namespace
+
+
+def _keep_pages(settings: Settings, *, clock: Clock, emit: Emit) -> threading.Event:
+    """Keepers in threads of this process: they wait until no node and no other process keeps the page directories."""
+    stop = threading.Event()
+    for disk in settings.cache.disk:
+        root = os.fspath(disk.root(settings.home))
+        run_in_thread(Keeper(root, disk.capacity_bytes, settings.cache.geometry, clock=clock, emit=emit), stop)
+    return stop
 
 
 def _known_mounts(settings: Settings) -> tuple[MountSpec, ...]:
