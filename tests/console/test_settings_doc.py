@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import tomllib
 
+import click
 import msgspec
 import pytest
 
 from headrace.console.cli import main
+from headrace.console.cmd_mount import add
 from headrace.console.cmd_settings import document, toml_value
 from headrace.model.mounts import MountSpec
 from headrace.settings import Settings
@@ -38,3 +40,19 @@ def test_it_prints_meanings(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["settings", "--json"])
     assert len(json.loads(capsys.readouterr().out)) == len(document())
+
+
+def test_every_key_of_mounts_and_rules_has_a_meaning() -> None:
+    silent = [f"{key.table} {key.name}" for key in document() if key.table in ("[[mount]]", "[[rule]]") and not key.meaning]
+    assert silent == []
+
+
+def test_the_help_of_a_mount_says_what_each_option_means() -> None:
+    options = {parameter.name: parameter for parameter in add.params if isinstance(parameter, click.Option)}
+    for field in msgspec.structs.fields(MountSpec):
+        if field.name not in ("path", "store", "union"):
+            assert options[field.name].help
+            assert options[field.name].hidden == (field.name in ("write", "create_buckets", "write_target"))
+    residency = options["residency"].type
+    assert isinstance(residency, click.Choice)
+    assert list(residency.choices) == ["disk", "memory", "none"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from headrace.console.client import AdminClient, find_server
+from headrace.console.cmd_settings import field_docs
 from headrace.console.local import ACTOR, open_plane, try_here
 from headrace.console.messages import MountView
 from headrace.console.options import HintedGroup, Invocation, config_option, json_option, pass_invocation
@@ -25,20 +27,32 @@ _OWN_ARGUMENTS = frozenset({"path", "store", "union"})
 
 def mount_options(function: _F) -> _F:
     """One option for each field of `MountSpec`, in kebab-case; none of them has a default here."""
+    meanings = field_docs(MountSpec)
     for field in reversed(msgspec.structs.fields(MountSpec)):
         if field.name in _OWN_ARGUMENTS:
             continue
         name = "--" + field.name.replace("_", "-")
-        shown = f"Default: {field.default}." if field.default not in ("", None) else "Default: none."
+        default = f" Default: {field.default}." if field.default not in ("", None, False) else ""
+        shown = meanings.get(field.name, "").replace("`", "") + default
+        hidden = "refused in this release" in shown
         if isinstance(field.default, bool):
             name = f"{name}/--no-{field.name.replace('_', '-')}"
-            function = click.option(name, field.name, default=None, help=shown)(function)
+            function = click.option(name, field.name, default=None, help=shown, hidden=hidden)(function)
         else:
-            kind: Any = int if isinstance(field.default, int) else str
-            function = click.option(name, field.name, type=kind, default=None, metavar="VALUE", help=shown)(function)
+            kind, metavar = _type_of(field.default)
+            function = click.option(name, field.name, type=kind, default=None, metavar=metavar, help=shown, hidden=hidden)(
+                function
+            )
     return click.option(
         "--union", multiple=True, metavar="URL", help="Instead of a store: one member of a union, in order of reading; repeat it."
     )(function)
+
+
+def _type_of(default: object) -> tuple[Any, str | None]:
+    """What click checks, and the word in the help where click has none of its own."""
+    if isinstance(default, StrEnum):
+        return click.Choice([member.value for member in type(default)]), None
+    return (int, "NUMBER") if isinstance(default, int) else (str, "VALUE")
 
 
 def make_spec(base: MountSpec, options: dict[str, Any], union: tuple[str, ...] = ()) -> MountSpec:

@@ -14,17 +14,24 @@ class Residency(StrEnum):
     """Where bytes of a mount may live."""
 
     DISK = "disk"
+    """In memory and on the page directories."""
     MEMORY = "memory"
+    """In locked memory only, never on a disk."""
     NONE = "none"
+    """Nowhere: every read goes to the store."""
 
 
 class WriteMode(StrEnum):
     """When a write is acknowledged. Writes are answered 501 until a release knows them."""
 
     NONE = "none"
+    """Writes are refused."""
     THROUGH = "through"
+    """When the store has it."""
     BACK = "back"
+    """When this node's disk has it; the store gets it later."""
     SCRATCH = "scratch"
+    """When this node has it; the store never gets it."""
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -59,15 +66,24 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: str = ""
     """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://…`, `az://container/…`, `file:///…`."""
     endpoint: str = ""
+    """Address of the store, such as `https://s3.example.com:9000`; empty: the cloud's own for the region."""
     credentials: str = ""
-    """By reference only: `env:PREFIX`, `file:PATH`, `profile:NAME`, `instance`, `anonymous`; empty: the usual environment."""
+    """By reference only: `env:PREFIX` (PREFIX_ACCESS_KEY_ID and PREFIX_SECRET_ACCESS_KEY), `file:PATH` (two lines: key id,
+    secret), `profile:NAME`, `instance`, `anonymous`; empty: the usual AWS variables."""
     region: str = "us-east-1"
+    """The region that requests to the store are signed for."""
     freshness: str = "30s"
+    """How long a change at the store may stay unseen: `verify` (asked on every open), a duration, or `immutable`."""
     write: WriteMode = WriteMode.NONE
+    """When a write is acknowledged; writes are refused in this release."""
     residency: Residency = Residency.DISK
+    """Where bytes of the mount may be kept: `disk`, `memory` (locked, never on a disk) or `none` (not cached)."""
     create_buckets: bool = False
+    """Let callers create buckets in an account mount; writes are refused in this release."""
     anonymous: bool = False
+    """Let callers without a key read and list."""
     serve_stale: bool = False
+    """Answer from pages past their freshness while the store cannot be reached."""
     ttl: str = ""
     """Pages not read for this long are let go; empty: only capacity decides."""
     quota: str = ""
@@ -75,14 +91,15 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_private: bool = False
     """Allow targets on link-local and metadata addresses, refused otherwise."""
     max_connections: int = 64
+    """Requests to the store at the same time, per serving process."""
     bandwidth: str = ""
-    """Bytes per second drawn from the store at most, such as `100MB`; empty: no bound."""
+    """Bytes per second drawn from the store at most, such as `12MB` (100 Mbit/s); empty: no bound."""
     timeout: str = "30s"
     """Total time for one request to the store to begin to answer, retries included."""
     union: tuple[MountSpec, ...] = ()
     """Members of a union mount (their `path` is ignored)."""
     write_target: int = 0
-    """Index into `union` of the member that takes writes."""
+    """Index into `union` of the member that takes writes; writes are refused in this release."""
 
     def identity(self) -> str:
         """What must be equal for two mounts to read the same bytes; part of every page's identity.

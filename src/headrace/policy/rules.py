@@ -9,10 +9,16 @@ import msgspec
 
 
 class Action(StrEnum):
+    """What a caller asks to do."""
+
     READ = "read"
+    """An object's bytes and what is known of it."""
     LIST = "list"
+    """What lies below a path."""
     WRITE = "write"
+    """Put and delete; refused in this release whatever the rules say."""
     ADMIN = "admin"
+    """Change mounts, keys and rules."""
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,9 +29,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     path: str
+    """Covers itself and all below it; with `*` at its end, all paths that begin with the text before it."""
     callers: tuple[str, ...] = ("*",)
+    """Key ids; `*`: every caller with a key, and for a deny also those without."""
     actions: tuple[Action, ...] = (Action.READ, Action.LIST)
+    """Any of `read`, `list`, `write`, `admin`."""
     effect: Literal["allow", "deny"] = "allow"
+    """`allow` or `deny`; a deny that covers always wins."""
 
     def __post_init__(self) -> None:
         # A rule that can never hold must not stand there as if it did: a misspelt deny would deny nothing.
