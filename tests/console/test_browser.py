@@ -114,3 +114,13 @@ def test_no_other_page_may_frame_it(console: ServedConsole, page: Page) -> None:
     assert "s3://corp-sales/2026" not in frame.content()
     assert frame.url.startswith("chrome-error:")
     assert page.asked[-1] == f"{console.url}/", "it was really asked for"
+
+
+def test_words_are_not_broken_on_a_narrow_screen(console: ServedConsole, page: Page) -> None:
+    page.tab.set_viewport_size({"width": 420, "height": 900})
+    page.tab.goto(console.client.login_link)
+    health = page.tab.locator("#mounts td.good").first
+    playwright_api.expect(health).to_have_text("healthy")
+    heights = [health.bounding_box(), page.tab.locator("#mounts td").first.bounding_box()]
+    assert all(box is not None and box["height"] < 40 for box in heights)
+    assert page.tab.evaluate("document.documentElement.scrollWidth") == 420, "tables scroll, the page does not"

@@ -65,7 +65,7 @@ def test_without_a_keeper_a_tier_says_that_its_fullness_is_unknown() -> None:
 
 
 def test_mounts_are_summed_and_the_latest_word_on_health_counts() -> None:
-    specs = [MountSpec("/a", "file:///a"), MountSpec("/u", union=(MountSpec("/u", "file:///u"),))]
+    specs = [MountSpec("/a", "file:///a"), MountSpec("/u", union=(MountSpec("/u", "file:///u"), MountSpec("/u", "s3://v")))]
     reports = [
         MountStats("/a", "", healthy=False, error="info: Unavailable", checked_s=5, store_requests=2, requests=1),
         MountStats("/a", "", checked_s=9, store_requests=3, requests=4),
@@ -73,7 +73,7 @@ def test_mounts_are_summed_and_the_latest_word_on_health_counts() -> None:
     ]
     first, second = merge_mounts(reports, specs)
     assert (first.path, first.store, first.healthy, first.store_requests, first.requests) == ("/a", "file:///a", True, 5, 5)
-    assert (second.path, second.store) == ("/u", "union")
+    assert (second.path, second.store) == ("/u", "file:///u + s3://v")
     assert merge_mounts(reversed(reports), specs) == (first, second)
 
 

@@ -176,7 +176,7 @@ def merge_tiers(seen: Sequence[tuple[TierStats, ...]], kept: tuple[TierStats, ..
 
 def merge_mounts(reports: Iterable[MountStats], specs: Iterable[MountSpec]) -> tuple[MountStats, ...]:
     """One row per mount in force: sums over the workers, health as the latest answer of the store had it."""
-    rows = {spec.path: MountStats(spec.path, spec.store or "union") for spec in specs}
+    rows = {spec.path: MountStats(spec.path, spec.store or " + ".join(member.store for member in spec.union)) for spec in specs}
     for report in reports:
         row = rows.get(report.path)
         if row is None:

@@ -68,25 +68,32 @@ function showTotals(stats, now) {
   before = { at: now, served: c.bytes_served, store: c.store_bytes };
 }
 
+function health(mount) {
+  if (mount.healthy) return cell("healthy", "good");
+  const age = Math.max(0, Math.round(Date.now() / 1000 - mount.checked_s));
+  const seen = mount.checked_s ? ` (${age < 120 ? `${age} s` : seconds(age)} ago)` : "";
+  return cell((mount.error || "failing") + seen, "bad wrap");
+}
+
 function show(stats, jobs) {
   showTotals(stats, performance.now());
   rows("mounts", stats.mounts, (m) => [
-    cell(m.path), cell(m.store), cell(m.healthy ? "healthy" : m.error || "failing", m.healthy ? "good" : "bad"),
+    cell(m.path), cell(m.store, "wrap"), health(m),
     cell(bytes(m.bytes_served), "n"), cell(bytes(m.store_bytes), "n"), cell(m.store_requests, "n"),
     cell(m.store_requests ? seconds(m.store_seconds / m.store_requests) : "–", "n"),
   ], "none yet: headrace mount add /name s3://bucket --endpoint …");
   rows("tiers", stats.tiers, (t) => [
     cell(t.name), cell(bar(t.used_bytes, t.capacity_bytes)), cell(bytes(t.used_bytes), "n"), cell(bytes(t.capacity_bytes), "n"),
-    cell(t.segments, "n"), cell(t.healthy ? "in service" : t.note || "out of service", t.healthy ? "good" : "bad"),
+    cell(t.segments, "n"), cell(t.healthy ? "in service" : t.note || "out of service", t.healthy ? "good" : "bad wrap"),
   ], "none");
-  rows("slowest", stats.slowest, (r) => [
-    cell(r.path), cell(seconds(r.seconds), "n"), cell(bytes(r.bytes), "n"), cell(r.served),
+  rows("slowest", stats.slowest.slice(0, 10), (r) => [
+    cell(r.path, "wrap"), cell(seconds(r.seconds), "n"), cell(bytes(r.bytes), "n"), cell(r.served),
     cell(new Date(r.at_s * 1000).toLocaleTimeString()),
   ], "none yet");
   rows("jobs", jobs.slice(0, 20), (j) => [
-    cell(j.id), cell(j.target), cell(j.state, j.state === "failed" ? "bad" : ""),
+    cell(j.id), cell(j.target, "wrap"), cell(j.state, j.state === "failed" ? "bad" : ""),
     cell(`${j.progress.objects_done} of ${j.progress.objects_known}${j.progress.all_known ? "" : "+"}`, "n"),
-    cell(bytes(j.progress.bytes_done), "n"), cell(j.error),
+    cell(bytes(j.progress.bytes_done), "n"), cell(j.error, "wrap"),
   ], "none yet: headrace load /path");
   rows("workers", stats.workers, (w) => [
     cell(w.index), cell(w.pid, "n"), cell(w.alive ? "serving" : "starting", w.alive ? "good" : "bad"), cell(w.restarts, "n"),
