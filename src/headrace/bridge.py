@@ -131,7 +131,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     future = submit(work)
     try:
         return future.result()
-    except BaseException:
+    except BaseException:  # whatever it is: tidied up here, raised on
         future.cancel()
         raise
 

@@ -112,7 +112,7 @@ class MemoryTier:
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             os.pwrite(fd, _HEADER.pack(_MAGIC, capacity, page, _ENTRY_BYTES, _WAYS), 0)
             tier = cls(fd, capacity, page)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             os.close(fd)
             raise
         return tier._locked() if locked else tier
@@ -205,7 +205,7 @@ class MemoryTier:
     def _locked(self) -> MemoryTier:
         try:
             lock_mapping(self._map)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             self.close()
             raise
         return self

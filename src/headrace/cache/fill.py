@@ -186,7 +186,7 @@ class Filler:
                 done, _ = await asyncio.wait((future,), timeout=_CLAIM_LATE_S)
             if not done:
                 raise TimeoutError(f"no answer within {_CLAIM_LATE_S:.0f} s")
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             future.add_done_callback(_give_back)
             raise
         return future.result()

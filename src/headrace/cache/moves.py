@@ -127,7 +127,7 @@ class Moves:
             return 0
         try:
             return part.finish(memoryview(data), pinned=target.pinned)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             part.abandon()
             raise
 

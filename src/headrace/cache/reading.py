@@ -107,7 +107,7 @@ class CachedReading(Reading):
             if direct:
                 await self._go_direct()
             self._first = await self._next()
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             await self.aclose()
             raise
         if self.served is Served.HIT and self._held:

@@ -106,7 +106,7 @@ def copy_all(client: Client, jobs: Iterator[Job], tally: Tally, *, parallel: int
                     _collect(waiting, tally)
             while waiting:
                 _collect(waiting, tally)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

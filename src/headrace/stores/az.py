@@ -85,7 +85,7 @@ class AzStore(Store):
             response.close()
             cut_range(byte_range, (await self.info(key)).size, key)  # it may be empty: Azurite has no 416 for that
             raise
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             response.close()
             raise
         return HttpReading(info, held, response)

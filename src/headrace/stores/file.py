@@ -164,7 +164,7 @@ class FileStore(Store):
                 raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
             cut = cut_range(byte_range, info.size, key)
             first = file.piece(cut.start, min(cut.length, PIECE_BYTES))
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             file.close()
             raise
         if cut.length == len(first):

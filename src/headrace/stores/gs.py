@@ -101,7 +101,7 @@ class GsStore(Store):
             info = _header_info(key, size, response.headers)
             if version is not None and info.version != version:
                 raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             response.close()
             raise
         return HttpReading(info, held, response)

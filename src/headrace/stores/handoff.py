@@ -212,7 +212,7 @@ class HandoffChannel:
                 sock = await self._connect()
                 await loop.sock_sendall(sock, message)
                 answer = await _receive(loop, sock)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             sock.close()
             raise
         self._idle.append(sock)
@@ -223,7 +223,7 @@ class HandoffChannel:
         sock.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(sock, self._path)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             sock.close()
             raise
         return sock

@@ -73,7 +73,7 @@ class LimitStore(Store):
         await self._enter(key)
         try:
             reading = await self._inner.read(key, byte_range, version=version)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             self.leave()
             raise
         if reading.ready is not None:

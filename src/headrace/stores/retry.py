@@ -170,7 +170,7 @@ class RetryStore(Store):
             raise DeadlineExceeded(message, path=path) from error
         except Unavailable:
             raise
-        except Exception:
+        except Exception:  # whatever it is: tidied up here, raised on
             self._circuit.answered()
             raise
         self._circuit.answered()

@@ -83,7 +83,7 @@ class S3Store(Store):
             info = _described(key, size, response.headers)
             if version is not None and not is_version(info, version):
                 raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
-        except BaseException:
+        except BaseException:  # whatever it is: tidied up here, raised on
             response.close()
             raise
         return HttpReading(info, held, response)

@@ -36,7 +36,7 @@ class TraceStore(Store):
         started = self._clock.monotonic()
         try:
             reading = await self._inner.read(key, byte_range, version=version)
-        except BaseException as error:
+        except BaseException as error:  # whatever it is: tidied up here, raised on
             self.note("read", started, 0, error)
             raise
         if reading.ready is not None:
@@ -68,7 +68,7 @@ class TraceStore(Store):
         started = self._clock.monotonic()
         try:
             answer = await call()
-        except BaseException as error:
+        except BaseException as error:  # whatever it is: tidied up here, raised on
             self.note(verb, started, 0, error)
             raise
         self.note(verb, started, 0)
@@ -96,7 +96,7 @@ class _TracedReading(Reading):
             async for piece in self._inner:
                 self._count += len(piece)
                 yield piece
-        except Exception as error:
+        except Exception as error:  # whatever it is: tidied up here, raised on
             self._note(error)
             raise
         self._note()

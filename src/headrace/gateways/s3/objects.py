@@ -145,7 +145,7 @@ async def _start(reading: Reading) -> Reading:
     rest = aiter(reading)
     try:
         first = await anext(rest)
-    except BaseException:
+    except BaseException:  # whatever it is: tidied up here, raised on
         await reading.aclose()
         raise
     return StartedReading(reading, first, rest)
