@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from support.ceph import ceph
 from support.servers import AzureServer, GcsServer, S3Server, azurite, fake_gcs, seaweedfs
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and every process they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
