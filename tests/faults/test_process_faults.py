@@ -40,6 +40,7 @@ async def test_after_a_kill_in_the_middle_of_fills_right_bytes_are_there_at_once
         for number in range(6):
             await system.put(f"{key}-{number}", 1, SIZE)
         assert await system.right(f"{key}-0", SIZE) == 1
+        await until(lambda: not half_written(system), "the first object is wholly on disk")
         system.fault("slow", Slow(1_500_000), when=When("GET", path=key, times=0))
         readers = [asyncio.create_task(system.get(f"{key}-{number}")) for number in range(1, 6)]
         await until(lambda: system.happened["slow"] >= 1 and bool(half_written(system)), "a fill has grown")

@@ -161,7 +161,8 @@ async def test_mixed_reads_stay_right_while_the_store_fails_by_chance_and_proces
             killed, end = 0, time.monotonic() + SECONDS
             while time.monotonic() < end - 3:
                 await asyncio.sleep(stress.chance.uniform(1, 3))
-                for pid in stress.chance.sample(system.node.worker_pids(), stress.chance.choice((1, 2))):
+                alive = system.node.worker_pids()
+                for pid in stress.chance.sample(alive, min(len(alive), stress.chance.choice((1, 2)))):
                     os.kill(pid, signal.SIGKILL)
                     killed += 1
                 await until(lambda: len(system.node.worker_pids()) == 2, "killed processes are started again", deadline_s=15)
