@@ -125,7 +125,7 @@ async def test_mixed_reads_stay_right_and_nothing_leaks(tmp_path: Path, seaweedf
     async with rig(tmp_path, seaweedfs_server, cache=cache, processes=2) as system:
         await written(system)
         stress = Stress(system, seed_of_this_run())
-        await stress.run(min(5.0, SECONDS), connections=CONNECTIONS)
+        await stress.run(min(20.0, SECONDS), connections=CONNECTIONS)
         await asyncio.sleep(2.0)
         before = {pid: (open_files(pid), resident_bytes(pid)) for pid in system.node.worker_pids()}
         await stress.run(SECONDS, connections=CONNECTIONS)
