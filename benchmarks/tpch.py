@@ -69,7 +69,9 @@ def main() -> None:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
         data = work / "www" / "tpch"
         data.mkdir(parents=True)
-        subprocess.run([str(BIN / "tpchgen-cli"), "-s", SCALE, "--format", "parquet", "--output-dir", str(data)], check=True)
+        subprocess.run(
+            [str(BIN / "tpchgen-cli"), "parquet", "-s", SCALE, f"--output-dir={data}", "--quiet", "--no-progress"], check=True
+        )
         origin = stack.enter_context(peers.seaweed(work))
         peers.upload(origin, "tpch", data)
         link = stack.enter_context(shaped_link(origin.url, rtt="40ms", rate="200mbit"))
