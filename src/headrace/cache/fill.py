@@ -180,9 +180,6 @@ class Filler:
         """
         future = directory.start_claim(partial(claim_run, directory, names, self._fill.target.size))
         try:
-            if self._adopted is not None and self._adopted.range.end >= self._fill.end:
-                # All of a small run is on its way already: its readers need not wait for a file to be made.
-                await self._fetch(self._fill.end)
             done, _ = await asyncio.wait((future,), timeout=_CLAIM_BUDGET_S)
             if not done:
                 await self._fetch(self._fill.end)
