@@ -68,7 +68,7 @@ class CachedStoreMachine(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS))
     def delete(self, key: str) -> None:
         if self.history[key][-1][1] is not None:
-            self.memory.delete(key)
+            self.memory.remove(key)
             self.history[key].append((self.rig.clock.monotonic(), None))
 
     @rule(seconds=st.sampled_from((0.5, 10.0, 31.0)))
@@ -120,7 +120,7 @@ class CachedStoreMachine(RuleBasedStateMachine):
     def damage(self, how: str) -> None:
         self.loop.run_until_complete(self.rig.settled())
         for path in self.rig.segment_files():
-            if self.draw.random() < 0.5 or not path.is_file():
+            if self.draw.random() < 0.5 or not path.is_file() or not path.stat().st_size:
                 continue
             if how == "flip":
                 with path.open("r+b") as file:

@@ -58,7 +58,7 @@ class WritableForTests(HeadraceFileSystem):
     def rm(self, path: Any, recursive: bool = False) -> None:
         for one in path if isinstance(path, list) else [path]:
             for name in self.find(one):
-                self.store.delete(self._key(name))
+                self.store.remove(self._key(name))
 
 
 class Fixtures(AbstractFixtures):

@@ -12,7 +12,7 @@ class TestMemoryStore(StoreContract):
         self.memory.put(key, data, content_type="text/plain")
 
     async def delete_behind(self, key: str) -> None:
-        self.memory.delete(key)
+        self.memory.remove(key)
 
 
 class TestVersionedMemoryStore(TestMemoryStore):

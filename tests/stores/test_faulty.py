@@ -29,7 +29,7 @@ class TestFaultyStoreWithoutFaults(StoreContract):
         self.memory.put(key, data, content_type="text/plain")
 
     async def delete_behind(self, key: str) -> None:
-        self.memory.delete(key)
+        self.memory.remove(key)
 
 
 async def test_an_error_strikes_on_the_named_call_only() -> None:

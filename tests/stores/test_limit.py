@@ -27,7 +27,7 @@ class TestLimitStore(StoreContract):
         self.memory.put(key, data, content_type="text/plain")
 
     async def delete_behind(self, key: str) -> None:
-        self.memory.delete(key)
+        self.memory.remove(key)
 
 
 async def test_an_open_body_holds_its_place_until_it_ends() -> None:

@@ -35,4 +35,4 @@ async def test_what_was_put_is_told() -> None:
 
 def test_deleting_what_is_not_there_is_not_found() -> None:
     with pytest.raises(NotFound):
-        MemoryStore().delete("a")
+        MemoryStore().remove("a")

@@ -22,7 +22,7 @@ class TestNodeStore(StoreContract):
         self.memory.put(key, data, content_type="text/plain")
 
     async def delete_behind(self, key: str) -> None:
-        self.memory.delete(key)
+        self.memory.remove(key)
 
 
 class _Refusing(MemoryStore):

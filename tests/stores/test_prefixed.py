@@ -25,7 +25,7 @@ class TestPrefixedStore(StoreContract):
         self.memory.put(PREFIX + key, data, content_type="text/plain")
 
     async def delete_behind(self, key: str) -> None:
-        self.memory.delete(PREFIX + key)
+        self.memory.remove(PREFIX + key)
 
     async def test_a_key_of_1024_bytes_is_kept(self, store: Store) -> None:
         """The prefix takes its part of the 1,024."""

@@ -29,7 +29,7 @@ class TestRetryStore(StoreContract):
         self.memory.put(key, data, content_type="text/plain")
 
     async def delete_behind(self, key: str) -> None:
-        self.memory.delete(key)
+        self.memory.remove(key)
 
 
 def retried(inner: Store, clock: SteppedClock, *, deadline_s: float = 30.0, settings: RetrySettings = SETTINGS) -> RetryStore:

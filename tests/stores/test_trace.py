@@ -25,7 +25,7 @@ class TestTraceStore(StoreContract):
         self.memory.put(key, data, content_type="text/plain")
 
     async def delete_behind(self, key: str) -> None:
-        self.memory.delete(key)
+        self.memory.remove(key)
 
 
 async def test_each_call_is_told_once_with_its_bytes_and_error() -> None:

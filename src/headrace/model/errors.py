@@ -2,10 +2,19 @@
 
 HeadraceError
 ├── NotFound (also FileNotFoundError)      the store said: there is no such key
+│   └── NoSuchUpload                       there is no such multipart upload (any more)
 ├── AccessDenied (also PermissionError)    the store or the policy refused
+│   └── ReadOnly                           the mount takes no writes
 ├── InvalidKey (also ValueError)           this store cannot hold such a key
 ├── InvalidRange                           the range lies outside the object
 ├── VersionChanged                         the object is no longer the version that was asked for
+├── ConditionFailed                        a conditional write found another object, or none, and changed nothing
+├── Conflict                               another write of the same thing ran meanwhile; nothing was changed, try again
+├── InvalidPart                            a multipart upload cannot be completed from the parts that were named
+│   └── PartTooSmall                       a part other than the last has too few bytes
+├── BucketExists (also FileExistsError)    a bucket of that name is there already
+├── BucketNotEmpty                         a bucket that holds objects is not removed
+├── NoSpace                                the store has no room for the bytes
 ├── Unsupported                            this store cannot do that
 ├── Unavailable                            cannot be known now: try again (never means "not there")
 │   ├── Throttled                          the store asked for fewer requests (503 SlowDown, 429)
@@ -36,11 +45,19 @@ class NotFound(HeadraceError, FileNotFoundError):
         return str(self.args[0]) if self.args else "not found"
 
 
+class NoSuchUpload(NotFound):
+    """The multipart upload was never begun, is completed, or was given up."""
+
+
 class AccessDenied(HeadraceError, PermissionError):
     """The store or the policy refused the caller."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else "access denied"
+
+
+class ReadOnly(AccessDenied):
+    """The mount takes no writes; its `write` option says so."""
 
 
 class InvalidKey(HeadraceError, ValueError):
@@ -57,6 +74,41 @@ class InvalidRange(HeadraceError):
 
 class VersionChanged(HeadraceError):
     """The object's bytes are no longer the version that the caller pinned."""
+
+
+class ConditionFailed(HeadraceError):
+    """The object is not what a conditional write asked for; nothing was changed."""
+
+
+class Conflict(HeadraceError):
+    """Another change of the same thing ran at the same time; nothing was changed here. May be tried again."""
+
+
+class InvalidPart(HeadraceError):
+    """A part that was named is not there, or is another one than was named. The upload stays as it is."""
+
+
+class PartTooSmall(InvalidPart):
+    """A part other than the last is smaller than the store takes; `number` says which. The upload stays as it is."""
+
+    def __init__(self, message: str, *, path: str = "", number: int = 0) -> None:
+        super().__init__(message, path=path)
+        self.number = number
+
+
+class BucketExists(HeadraceError, FileExistsError):
+    """A bucket of that name is there already."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "the bucket exists"
+
+
+class BucketNotEmpty(HeadraceError):
+    """The bucket holds objects or unfinished uploads that would be lost."""
+
+
+class NoSpace(HeadraceError):
+    """The store has no room left; nothing was written."""
 
 
 class Unsupported(HeadraceError):

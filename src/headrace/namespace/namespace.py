@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.model.errors import NotFound
+from headrace.model.errors import AccessDenied, NotFound, ReadOnly
+from headrace.model.mounts import WriteMode
 from headrace.model.objects import ByteRange, CommonPrefix, Listing, ObjectInfo, Version, with_key
 from headrace.model.reading import Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, ReadingBody, attributes_of
 from headrace.namespace.merge import LAST, Source, merge_listings
 from headrace.namespace.table import Mount, MountTable, Target
 
@@ -56,6 +58,62 @@ class Namespace:
         """`Store.part` of the object that `info` describes at `path`."""
         target = self._object_target(path)
         return await target.mount.store.part(with_key(info, target.key), number)
+
+    async def write(self, path: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        """`Store.write`. Raises `ReadOnly` where the mount takes no writes, before the body is touched."""
+        target = self.writable(path)
+        return with_key(await target.mount.store.write(target.key, body, attributes, condition=condition), path)
+
+    async def copy(
+        self, source: ObjectInfo, path: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        """`Store.copy` of the object that `source` describes by its path; between two mounts the bytes pass through here."""
+        origin, target = self._object_target(source.key), self.writable(path)
+        inner = with_key(source, origin.key)
+        if origin.mount is target.mount:
+            info = await target.mount.store.copy(inner, target.key, attributes, condition=condition)
+            return with_key(info, path)
+        if attributes is None:
+            attributes = attributes_of(source, await origin.mount.store.tags(origin.key))
+        reading = await origin.mount.store.read(origin.key, version=source.version)
+        info = await target.mount.store.write(target.key, ReadingBody(reading), attributes, condition=condition)
+        return with_key(info, path)
+
+    async def delete(self, path: str, *, condition: Condition = ALWAYS) -> None:
+        """`Store.delete`. Raises `ReadOnly`."""
+        target = self.writable(path)
+        await target.mount.store.delete(target.key, condition=condition)
+
+    async def set_tags(self, path: str, tags: Pairs) -> None:
+        """`Store.set_tags`. Raises `ReadOnly`."""
+        target = self.writable(path)
+        await target.mount.store.set_tags(target.key, tags)
+
+    def writable(self, path: str) -> Target:
+        """Where a write to `path` goes. Raises `NotFound` where nothing is mounted, `ReadOnly` where nothing may be written."""
+        target = self._object_target(path)
+        if target.mount.spec.write is WriteMode.NONE:
+            raise ReadOnly(f'{target.mount.path} takes no writes: set write = "through" on the mount', path=path)
+        return target
+
+    async def create_bucket(self, name: str) -> None:
+        """A new first component. Raises `AccessDenied` unless an account mount at `/` allows it, and as `Buckets.create`."""
+        await self._account(name).store.buckets().create(name)
+
+    async def delete_bucket(self, name: str) -> None:
+        """Take an empty first component away. Raises as `create_bucket` and `Buckets.delete`."""
+        await self._account(name).store.buckets().delete(name)
+
+    def _account(self, name: str) -> Mount:
+        path = "/" + name
+        mount = self.table.find(path)
+        if mount is None or mount.path != "/" or self.table.below(path):
+            raise AccessDenied(f"{path} is made by mounts: see `headrace mount add`", path=path)
+        if not mount.spec.create_buckets:
+            raise AccessDenied("the mount at / lets no buckets be made or removed: set create_buckets = true on it", path=path)
+        if mount.spec.write is WriteMode.NONE:
+            raise ReadOnly('/ takes no writes: set write = "through" on the mount', path=path)
+        return mount
 
     async def list(self, root: str, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         """`Store.list` of everything below `root` (`/` or `/bucket…`), keys relative to it.

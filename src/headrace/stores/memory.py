@@ -107,7 +107,7 @@ class MemoryStore(Store):
         self._objects[key] = MemoryObject(info, body, tuple(sorted(tags)))
         return info
 
-    def delete(self, key: str) -> None:
+    def remove(self, key: str) -> None:
         """Remove an object. Raises `NotFound`."""
         self._find(key)
         del self._objects[key]

@@ -7,6 +7,9 @@ from abc import ABC, abstractmethod
 from headrace.model.errors import InvalidRange, Unsupported
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, ReadingBody, attributes_of
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
 
 
 class Store(ABC):
@@ -17,6 +20,11 @@ class Store(ABC):
     changes it. Every verb raises only `HeadraceError`s; `NotFound` means that the store said so,
     anything that could not be learnt is `Unavailable`. All verbs may be called concurrently from
     one event loop. No verb retries: that is `RetryStore`'s work.
+
+    A write is seen whole or not at all, by every later call of any verb once it has returned. One that raises
+    `Unavailable` may have taken effect; any other error means that nothing was changed. A condition is evaluated and the
+    write takes effect in one step: a store that cannot do so for the condition at hand raises `Unsupported`, it never
+    ignores one.
     """
 
     def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:  # noqa: ARG002  a default for most
@@ -66,6 +74,50 @@ class Store(ABC):
         if number != 1:
             raise InvalidRange(f"{info.key!r} has no part {number}", path=info.key, size=info.size)
         return ByteRange(0, info.size)
+
+    async def write(
+        self,
+        key: str,
+        body: Body,  # noqa: ARG002  a default for stores that take no writes
+        attributes: Attributes = PLAIN,  # noqa: ARG002
+        *,
+        condition: Condition = ALWAYS,  # noqa: ARG002
+    ) -> ObjectInfo:
+        """Make the object, or put another version in its place; what the store then says of it.
+
+        Raises `ConditionFailed`, `NotFound` where `if_match` finds no object, `Conflict`, `InvalidKey`, `NoSpace`, and
+        what the body raises.
+        """
+        raise Unsupported(f"{key!r}: this kind of store takes no writes", path=key)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        """Another object with the bytes of exactly the version that `source` describes, by the store itself where it can.
+
+        Without `attributes` it has those of the source. Raises as `write`, and `VersionChanged` when the source is
+        another version now.
+        """
+        if attributes is None:
+            attributes = attributes_of(source, await self.tags(source.key))
+        reading = await self.read(source.key, version=source.version)
+        return await self.write(key, ReadingBody(reading), attributes, condition=condition)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:  # noqa: ARG002
+        """Remove the object; that there is none is no error. Raises `ConditionFailed` for another object than asked for."""
+        raise Unsupported(f"{key!r}: this kind of store removes nothing", path=key)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:  # noqa: ARG002
+        """Put `tags` in place of the object's; its version stays. Raises `NotFound`."""
+        raise Unsupported(f"{key!r}: this kind of store keeps no tags", path=key)
+
+    def multipart(self) -> Multipart:
+        """The store's multipart uploads. Raises `Unsupported` where it has none."""
+        raise Unsupported("this kind of store knows no multipart uploads")
+
+    def buckets(self) -> Buckets:
+        """The store's buckets. Raises `Unsupported` where its keys do not begin with one."""
+        raise Unsupported("this store is not an account: it has no buckets")
 
     async def close(self) -> None:  # noqa: B027  most stores have nothing to free
         """Free connections and files. Readings still open may fail afterwards."""
