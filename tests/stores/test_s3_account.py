@@ -35,7 +35,7 @@ class ListedBuckets(S3AccountStore):
     def opened(self, bucket: str) -> Store:
         return self.stores.get(bucket, MemoryStore())
 
-    async def buckets(self) -> tuple[str, ...]:
+    async def bucket_names(self) -> tuple[str, ...]:
         return tuple(sorted(self.stores))
 
 

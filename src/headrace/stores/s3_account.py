@@ -56,12 +56,12 @@ class S3AccountStore(Store):
         if "/" in delimiter and delimiter != "/":
             raise Unsupported(f"delimiter {delimiter!r} across buckets: begin the prefix with a bucket's name and a slash")
         # Compared with the slash, as keys are: `a-b/x` sorts before `a/x`.
-        roots = sorted((name + "/" for name in await self._names() if name.startswith(prefix)), key=str.encode)
+        roots = sorted((name + "/" for name in await self.bucket_names() if name.startswith(prefix)), key=str.encode)
         if delimiter == "/":
             return _cut([CommonPrefix(root) for root in roots], after, limit)
         return await self._list_flat(roots, prefix, delimiter, after, limit)
 
-    async def _names(self) -> tuple[str, ...]:
+    async def bucket_names(self) -> tuple[str, ...]:
         """Names of the account's buckets, as the store tells them now."""
         response = await self._requests.send("GET", "")
         return parse_buckets(await response.read(_MAX_ANSWER_BYTES))
