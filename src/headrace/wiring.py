@@ -17,13 +17,15 @@ from headrace.cache.keeper import Keeper, run_in_thread
 from headrace.cache.layout import mount_tag
 from headrace.cache.locking import lock_process_memory, require_locked_memory
 from headrace.cache.manage import free_mount
+from headrace.cache.marks import Marks
 from headrace.cache.pages import PageCache
 from headrace.cache.settings import CacheSettings
 from headrace.cache.store import CachedStore, CacheOptions
 from headrace.cache.touches import Group
+from headrace.cache.writes import CacheWrites
 from headrace.model.clock import Clock, SystemClock
 from headrace.model.errors import HeadraceError, NotFound, SettingsError
-from headrace.model.mounts import Freshness, MountSpec, Residency
+from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
 from headrace.model.objects import ByteRange, Emit, ObjectInfo
 from headrace.model.sigv4 import SigningIdentity
 from headrace.model.units import parse_duration, parse_size
@@ -40,17 +42,22 @@ from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
 
 LEDGER_NAME = "ledger.db"
+_MARKS_NAME = "run/marks"
 _RETIRE_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What every store of a process is built from. Without `pages` nothing is cached."""
+    """What every store of a process is built from. Without `pages` nothing is cached.
+
+    `marks` are those of the node; None: no other process needs to know what this one writes.
+    """
 
     clock: Clock
     emit: Emit
     environ: Mapping[str, str]
     pages: PageCache | None = None
+    marks: Marks | None = None
 
 
 def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
@@ -60,7 +67,11 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
     """
     mount = mount or spec.path
     if spec.union:
-        members = tuple(build_store(member, parts, mount=mount) for member in spec.union)
+        target = spec.union[spec.write_target]
+        written = (
+            msgspec.structs.replace(member, write=spec.write if member is target else WriteMode.NONE) for member in spec.union
+        )
+        members = tuple(build_store(member, parts, mount=mount) for member in written)
         return UnionStore(members, write_target=spec.write_target)
     if spec.residency is Residency.MEMORY:
         lock_process_memory()
@@ -71,13 +82,20 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
     options = CacheOptions(
         mount=mount,
         identity=spec.identity(),
+        place=_place(spec),
         freshness=Freshness.parse(spec.freshness),
         residency=spec.residency,
         serve_stale=spec.serve_stale,
         quota_bytes=parse_size(spec.quota) if spec.quota else None,
         ttl_s=parse_duration(spec.ttl) if spec.ttl else None,
     )
-    return CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit)
+    cached = CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit, marks=parts.marks)
+    return cached if spec.write is WriteMode.NONE else CacheWrites(cached)
+
+
+def _place(spec: MountSpec) -> str:
+    """Where a store's keys begin, alike for every mount of it: a prefix and the key behind it make one text."""
+    return f"{spec.endpoint}\n{spec.store if spec.store.endswith('/') else spec.store + '/'}"
 
 
 def bare_store(spec: MountSpec, parts: Parts, *, mount: str) -> Store:
@@ -164,6 +182,8 @@ def caches_of(store: Store) -> tuple[CachedStore, ...]:
     """The cached stores behind a mount: itself, or a union's members."""
     if isinstance(store, CachedStore):
         return (store,)
+    if isinstance(store, CacheWrites):
+        return (store.cached,)
     if isinstance(store, UnionStore):
         return tuple(cached for member in store.members for cached in caches_of(member))
     return ()
@@ -214,6 +234,11 @@ def open_pages(cache: CacheSettings, home: Path, *, clock: Clock, emit: Emit, me
     return PageCache.open(cache, home, clock=clock, emit=emit, memory_tier=tier)
 
 
+def open_marks(home: Path) -> Marks:
+    """What the processes that share `home` tell each other about their writes. Raises `SettingsError`."""
+    return Marks.open(home / _MARKS_NAME)
+
+
 class OwnNamespace(Namespace):
     """A namespace with all that was opened for it. After `close` nothing of it can be read."""
 
@@ -240,7 +265,7 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
         where = settings.source or "no headrace.toml was found, so"
         raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
-    live = LiveMounts(Parts(clock, emit, os.environ, pages))
+    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home)))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop)
@@ -277,7 +302,15 @@ async def open_remote(
 ) -> OwnNamespace:
     """The namespace of a node that runs, seen through its data port; open files come over the socket where there is one."""
     environ = {"REMOTE_ACCESS_KEY_ID": key_id, "REMOTE_SECRET_ACCESS_KEY": secret}
-    spec = MountSpec(path="/", store="s3://", endpoint=endpoint, region=region, credentials="env:REMOTE", freshness="verify")
+    spec = MountSpec(
+        path="/",
+        store="s3://",
+        endpoint=endpoint,
+        region=region,
+        credentials="env:REMOTE",
+        freshness="verify",
+        write=WriteMode.THROUGH,
+    )
     store = bare_store(spec, Parts(clock, _ignore, environ), mount="/")
     if handoff_socket is not None:
         identity = SigningIdentity(key_id, secret, region)

@@ -25,6 +25,9 @@ class Known:
     target: CachedObject | None
     complete: bool = True
     """`info` came from `Store.info`; an answer to a range may lack checksums."""
+    slot: int = 0
+    """The key's slot among the node's marks, and what stood there before the store was asked."""
+    mark: int = 0
     streak: Streak = _NO_STREAK
 
 

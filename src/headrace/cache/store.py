@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 
 import msgspec
@@ -12,6 +13,7 @@ from headrace.cache.freshness import is_fresh
 from headrace.cache.handles import CachedObject
 from headrace.cache.layout import mount_tag, object_id
 from headrace.cache.manage import Freed, Loaded
+from headrace.cache.marks import Marks
 from headrace.cache.metadata import Known, Metadata
 from headrace.cache.pages import PageCache
 from headrace.cache.pins import Pins
@@ -19,11 +21,12 @@ from headrace.cache.plan import first_ask, passes_through
 from headrace.cache.reading import CachedReading, ReadyReading
 from headrace.cache.touches import Group
 from headrace.model.clock import Clock
-from headrace.model.errors import AccessDenied, InvalidRange, NotFound, Unavailable, VersionChanged
+from headrace.model.errors import AccessDenied, HeadraceError, InvalidRange, NotFound, Unavailable, VersionChanged
 from headrace.model.mounts import Freshness, Residency
 from headrace.model.objects import ByteRange, Emit, Listing, ObjectInfo, Version
 from headrace.model.reading import FileSlice, Reading, Served
 from headrace.stores.keys import cut_range
+from headrace.stores.memory import BytesReading
 from headrace.stores.store import Store
 
 _ATTEMPTS = 3
@@ -35,6 +38,8 @@ class CacheOptions(msgspec.Struct, frozen=True):
 
     mount: str
     identity: str
+    place: str = ""
+    """The store's address up to where keys begin: what another mount of the same store writes concerns this one."""
     freshness: Freshness = Freshness(30.0)
     residency: Residency = Residency.DISK
     serve_stale: bool = False
@@ -56,6 +61,20 @@ class _StoreSource(Source):
         return await self._store.read(self._key, ByteRange(start, end), version=self.version)
 
 
+class _BytesSource(Source):
+    """A version whose bytes are at hand."""
+
+    __slots__ = ("_data", "_info", "version")
+
+    def __init__(self, info: ObjectInfo, data: bytes) -> None:
+        self._info = info
+        self._data = data
+        self.version = info.version
+
+    async def open(self, start: int, end: int) -> Reading:
+        return BytesReading(self._info, ByteRange(start, end), memoryview(self._data)[start:end])
+
+
 class CachedStore(Store):
     """`inner` with its objects' versions remembered for `freshness` and its bytes kept as pages.
 
@@ -63,8 +82,12 @@ class CachedStore(Store):
     with `serve_stale` an unreachable store is answered for from the pages, marked `Served.STALE`.
     """
 
-    def __init__(self, inner: Store, pages: PageCache, options: CacheOptions, *, clock: Clock, emit: Emit) -> None:
+    def __init__(
+        self, inner: Store, pages: PageCache, options: CacheOptions, *, clock: Clock, emit: Emit, marks: Marks | None = None
+    ) -> None:
         self._inner = inner
+        self._marks = marks or Marks()
+        self._mark_of = self._marks.table
         self._pages = pages
         self._options = options
         self._now = clock.monotonic
@@ -87,7 +110,7 @@ class CachedStore(Store):
             return None
         now_s = self._now()
         age_s = now_s - known.asked_s
-        if age_s > self._bound_s or not self._bound_s:
+        if age_s > self._bound_s or not self._bound_s or known.mark != self._mark_of[known.slot]:
             return None
         info, target = known.info, known.target
         if info is None or target is None:
@@ -116,11 +139,11 @@ class CachedStore(Store):
             try:
                 asked = await self._metadata.single(key, self._bound_s, self._now, partial(self._ask, key))
             except (Unavailable, AccessDenied):
-                stale = self._known.get(key)
+                stale = self._standing(key)
                 if stale is None or stale.info is None or not (self._options.serve_stale or known is not None):
                     raise
                 return stale.info
-            answer = asked or self._known.get(key)
+            answer = asked or self._standing(key)
             if answer is not None and (asked is not None or answer.complete):
                 return self._described(answer, key)
         return self._described(await self._ask(key, self._now()), key)
@@ -198,8 +221,25 @@ class CachedStore(Store):
             pinned=self._pins.covers(info.key),
         )
 
-    def _fresh(self, key: str) -> Known | None:
+    def replaced(self, key: str) -> None:
+        """This process has written the key, or may have: what was known of it is void, in every process of the node."""
+        self._marks.set(self._marks.slot(self._options.place, key))
+        self._metadata.forget(key)
+
+    async def keep(self, info: ObjectInfo, data: bytes) -> None:
+        """Make pages of a body that was just written. What goes wrong costs the pages, nothing else."""
+        if self._keeps:
+            source = _BytesSource(info, data)
+            with contextlib.suppress(HeadraceError):
+                await manage.load(self._pages, self.target(info), source, mount=self._options.mount)
+
+    def _standing(self, key: str) -> Known | None:
+        """What is known of the key, however old, unless this node has replaced it since."""
         known = self._known.get(key)
+        return known if known is not None and known.mark == self._mark_of[known.slot] else None
+
+    def _fresh(self, key: str) -> Known | None:
+        known = self._standing(key)
         return known if known is not None and is_fresh(known.asked_s, self._now(), self._bound_s) else None
 
     def _described(self, known: Known, key: str) -> ObjectInfo:
@@ -209,20 +249,26 @@ class CachedStore(Store):
 
     async def _ask(self, key: str, asked_s: float) -> Known:
         """The store's word on a key. Only its own `NotFound` is remembered as one."""
+        stand = self._stand(key)
         try:
             info = await self._inner.info(key)
         except NotFound:
-            return self._metadata.put(key, Known(asked_s, None, None))
-        return self._learn(key, info, asked_s, complete=True)
+            return self._metadata.put(key, Known(asked_s, None, None, True, *stand))
+        return self._learn(key, info, asked_s, stand, complete=True)
 
-    def _learn(self, key: str, info: ObjectInfo, asked_s: float, *, complete: bool) -> Known:
+    def _stand(self, key: str) -> tuple[int, int]:
+        """The key's slot and its mark, to be taken before the store is asked."""
+        slot = self._marks.slot(self._options.place, key)
+        return slot, self._mark_of[slot]
+
+    def _learn(self, key: str, info: ObjectInfo, asked_s: float, stand: tuple[int, int], *, complete: bool) -> Known:
         before = self._known.get(key)
         if before is not None and before.info is not None and before.info.version == info.version and before.target is not None:
             if before.complete and not complete:
                 info, complete = before.info, True
             before.target.pinned = self._pins.covers(key)
-            return self._metadata.put(key, Known(asked_s, info, before.target, complete))
-        return self._metadata.put(key, Known(asked_s, info, self.target(info), complete))
+            return self._metadata.put(key, Known(asked_s, info, before.target, complete, *stand))
+        return self._metadata.put(key, Known(asked_s, info, self.target(info), complete, *stand))
 
     async def _read(self, key: str, byte_range: ByteRange | None, version: Version | None, *, first: bool) -> Reading:
         known = self._fresh(key)
@@ -233,7 +279,7 @@ class CachedStore(Store):
             try:
                 known, opened = await self._revalidate(key, byte_range, version)
             except (Unavailable, AccessDenied):
-                stale = self._known.get(key)
+                stale = self._standing(key)
                 if not self._options.serve_stale or stale is None or stale.info is None:
                     raise
                 known, opened, served = stale, None, Served.STALE
@@ -258,14 +304,15 @@ class CachedStore(Store):
             worth = stale is None or stale.target is None or not self._at_start(stale.target, start)
             if not (self._keeps and worth):
                 return await self._ask(key, asked_s)
+            stand = self._stand(key)
             try:
                 known, opened = await self._read_cold(key, byte_range, version, asked_s)
             except NotFound:
-                return self._metadata.put(key, Known(asked_s, None, None))
+                return self._metadata.put(key, Known(asked_s, None, None, True, *stand))
             return known
 
         answer = await self._metadata.single(key, self._bound_s, self._now, ask)
-        known = answer or self._known.get(key)
+        known = answer or self._standing(key)
         if known is None:
             known = await self._ask(key, self._now())
         return known, opened
@@ -288,12 +335,13 @@ class CachedStore(Store):
         through = end is not None and passes_through(geometry, start, end)
         if through and end is not None:
             low, high = start, end
+        stand = self._stand(key)
         try:
             asked = await self._inner.read(key, ByteRange(low, high), version=version)
         except InvalidRange:
             return await self._ask(key, asked_s), None
         info = asked.info
-        known = self._learn(key, info, asked_s, complete=False)
+        known = self._learn(key, info, asked_s, stand, complete=False)
         # Pages of that very version may be at hand, from before a restart or from another process: then no more is drawn.
         if known.target is not None and start < info.size and not self._at_start(known.target, start):
             reading = self._reading(known.target, info, cut_range(byte_range, info.size, key))

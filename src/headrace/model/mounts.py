@@ -22,7 +22,7 @@ class Residency(StrEnum):
 
 
 class WriteMode(StrEnum):
-    """When a write is acknowledged. Writes are answered 501 until a release knows them."""
+    """When a write is acknowledged."""
 
     NONE = "none"
     """Writes are refused."""
@@ -75,11 +75,11 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     freshness: str = "30s"
     """How long a change at the store may stay unseen: `verify` (asked on every open), a duration, or `immutable`."""
     write: WriteMode = WriteMode.NONE
-    """When a write is acknowledged; writes are refused in this release."""
+    """When a write is acknowledged: `none` (writes are refused) or `through` (when the store has it)."""
     residency: Residency = Residency.DISK
     """Where bytes of the mount may be kept: `disk`, `memory` (locked, never on a disk) or `none` (not cached)."""
     create_buckets: bool = False
-    """Let callers create buckets in an account mount; writes are refused in this release."""
+    """Let callers make and remove buckets in an account mount at `/` that takes writes."""
     anonymous: bool = False
     """Let callers without a key read and list."""
     serve_stale: bool = False
@@ -99,7 +99,7 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     union: tuple[MountSpec, ...] = ()
     """Members of a union mount (their `path` is ignored)."""
     write_target: int = 0
-    """Index into `union` of the member that takes writes; writes are refused in this release."""
+    """Index into `union` of the member that takes writes."""
 
     def identity(self) -> str:
         """What must be equal for two mounts to read the same bytes; part of every page's identity.

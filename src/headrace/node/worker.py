@@ -39,7 +39,7 @@ from headrace.node.operations import free, list_page, load, pin
 from headrace.node.report import report
 from headrace.node.tally import Tally
 from headrace.policy.rules import Policy
-from headrace.wiring import LiveMounts, Parts, open_pages, try_mount
+from headrace.wiring import LiveMounts, Parts, open_marks, open_pages, try_mount
 
 _log = logging.getLogger("headrace.worker")
 
@@ -107,7 +107,7 @@ class Worker:
         clock = SystemClock()
         self._cache = boot.cache
         self._pages = open_pages(boot.cache, Path(boot.home), clock=clock, emit=self._tally.emit, memory_fd=boot.memory_fd)
-        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages)
+        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(Path(boot.home)))
         self._mounts = LiveMounts(self._parts)
         self._keys = KeyRing()
         self._gateway = S3Gateway(

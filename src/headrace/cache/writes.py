@@ -1,0 +1,161 @@
+"""CacheWrites: what goes to the store past the cache, so that every process of the node sees it at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from headrace.cache.store import CachedStore
+from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
+from headrace.model.reading import Buffer, Reading
+from headrace.model.uploads import Part, PartListing, Upload, UploadListing
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
+from headrace.stores.store import Store
+
+_KEEP_MAX_BYTES = 4 << 20
+_KEEPING_MAX = 16
+
+
+class CacheWrites(Store):
+    """`cached` with writes. They go to the store behind it; the object's mark is set before they are acknowledged.
+
+    Whether a write succeeded, failed or has an unknown outcome, what was known of its key is void: the next read asks.
+    Small bodies are kept as pages of the new version.
+    """
+
+    def __init__(self, cached: CachedStore) -> None:
+        self.cached = cached
+        self._inner = cached.inner
+        self._keeping: set[asyncio.Task[None]] = set()
+        self.peek = cached.peek  # type: ignore[method-assign]  # one call less on the path of every warm read
+
+    async def info(self, key: str) -> ObjectInfo:
+        return await self.cached.info(key)
+
+    async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
+        return await self.cached.read(key, byte_range, version=version)
+
+    async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
+        return await self.cached.list(prefix, delimiter=delimiter, after=after, limit=limit)
+
+    async def tags(self, key: str) -> Pairs:
+        return await self.cached.tags(key)
+
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        return await self.cached.part(info, number)
+
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        kept = _KeptBody(body)
+        try:
+            info = await self._inner.write(key, kept, attributes, condition=condition)
+        finally:
+            self.cached.replaced(key)
+        self._keep(info, kept)
+        return info
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        try:
+            return await self._inner.copy(source, key, attributes, condition=condition)
+        finally:
+            self.cached.replaced(key)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        try:
+            await self._inner.delete(key, condition=condition)
+        finally:
+            self.cached.replaced(key)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self._inner.set_tags(key, tags)
+
+    def multipart(self) -> Multipart:
+        return _CacheUploads(self._inner.multipart(), self.cached)
+
+    def buckets(self) -> Buckets:
+        return self._inner.buckets()
+
+    async def close(self) -> None:
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self.cached.close()
+
+    def _keep(self, info: ObjectInfo, kept: _KeptBody) -> None:
+        data = kept.data
+        if data is None or not data or len(data) != info.size or len(self._keeping) >= _KEEPING_MAX:
+            return
+        task = asyncio.ensure_future(self.cached.keep(info, data))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+
+class _KeptBody(Body):
+    """A body whose bytes are at hand afterwards, when there are few."""
+
+    def __init__(self, inner: Body) -> None:
+        self.length = inner.length
+        self.rewindable = inner.rewindable
+        self._inner = inner
+        self._pieces: list[Buffer] | None = None
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        return self._passed_on()
+
+    async def _passed_on(self) -> AsyncIterator[Buffer]:
+        size = 0
+        pieces: list[Buffer] | None = [] if (self.length or 0) <= _KEEP_MAX_BYTES else None
+        self._pieces = None
+        async for piece in self._inner:
+            size += len(piece)
+            if pieces is not None:
+                pieces.append(piece)
+                if size > _KEEP_MAX_BYTES:
+                    pieces = None
+            yield piece
+        self._pieces = pieces
+
+    @property
+    def data(self) -> bytes | None:
+        """All of the body; None when it was too long or did not end."""
+        return None if self._pieces is None else b"".join(self._pieces)
+
+    def checksums(self) -> Pairs:
+        return self._inner.checksums()
+
+
+class _CacheUploads(Multipart):
+    """Only what makes an object seen concerns the cache."""
+
+    def __init__(self, inner: Multipart, cached: CachedStore) -> None:
+        self._inner = inner
+        self._cached = cached
+
+    async def begin(self, key: str, attributes: Attributes = PLAIN, *, checksum: str = "", checksum_type: str = "") -> Upload:
+        return await self._inner.begin(key, attributes, checksum=checksum, checksum_type=checksum_type)
+
+    async def put(self, upload: Upload, number: int, body: Body) -> Part:
+        return await self._inner.put(upload, number, body)
+
+    async def copy(self, upload: Upload, number: int, source: ObjectInfo, byte_range: ByteRange | None = None) -> Part:
+        return await self._inner.copy(upload, number, source, byte_range)
+
+    async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
+        return await self._inner.parts(upload, after=after, limit=limit)
+
+    async def complete(
+        self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
+    ) -> ObjectInfo:
+        try:
+            return await self._inner.complete(upload, parts, condition=condition, checksums=checksums)
+        finally:
+            self._cached.replaced(upload.key)
+
+    async def abort(self, upload: Upload) -> None:
+        await self._inner.abort(upload)
+
+    async def list(self, prefix: str = "", *, after: Upload | None = None, limit: int = 1000) -> UploadListing:
+        return await self._inner.list(prefix, after=after, limit=limit)
