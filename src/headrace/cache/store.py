@@ -38,13 +38,13 @@ class CacheOptions(msgspec.Struct, frozen=True):
 
     mount: str
     identity: str
-    place: str = ""
-    """The store's address up to where keys begin: what another mount of the same store writes concerns this one."""
     freshness: Freshness = Freshness(30.0)
     residency: Residency = Residency.DISK
     serve_stale: bool = False
     quota_bytes: int | None = None
     ttl_s: float | None = None
+    place: str = ""
+    """The store's address up to where keys begin: what another mount of the same store writes concerns this one."""
 
 
 class _StoreSource(Source):
