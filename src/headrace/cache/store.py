@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from typing import Literal
 
 import msgspec
 
@@ -225,6 +226,11 @@ class CachedStore(Store):
         """This process has written the key, or may have: what was known of it is void, in every process of the node."""
         self._marks.set(self._marks.slot(self._options.place, key))
         self._metadata.forget(key)
+
+    def last_seen(self, key: str) -> ObjectInfo | Literal[False] | None:
+        """The object as readers are shown it now, None when they are told that there is none; False when it is not known."""
+        known = self._fresh(key)
+        return False if known is None else known.info
 
     async def keep(self, info: ObjectInfo, data: bytes) -> None:
         """Make pages of a body that was just written. What goes wrong costs the pages, nothing else."""

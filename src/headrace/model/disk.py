@@ -28,6 +28,9 @@ class Disk(Protocol):
 
     def truncate(self, fd: int, length: int) -> None: ...
 
+    def fsync(self, fd: int) -> None:
+        """Return once what was written to the file (or the names in the directory) survives a power cut."""
+
     def rename(self, source: str, target: str) -> None: ...
 
     def unlink(self, path: str) -> None: ...
@@ -70,6 +73,9 @@ class SystemDisk:
 
     def truncate(self, fd: int, length: int) -> None:
         os.ftruncate(fd, length)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
 
     def rename(self, source: str, target: str) -> None:
         os.rename(source, target)  # noqa: PTH104

@@ -83,3 +83,19 @@ class BackgroundError(msgspec.Struct, frozen=True):
 
     loop: str
     error: str
+
+
+class StagingFault(msgspec.Struct, frozen=True):
+    """The journal of a mount with `write = "back"` failed, is full, or held damage when it was opened."""
+
+    mount: str
+    operation: str
+    error: str
+
+
+class StagedConflict(msgspec.Struct, frozen=True):
+    """An object changed at its store while a write to it was staged; ours is kept as `kept_as`, theirs stays."""
+
+    mount: str
+    key: str
+    kept_as: str

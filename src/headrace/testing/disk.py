@@ -70,6 +70,15 @@ class FaultyDisk(SystemDisk):
         self._strike("pwrite", self._paths.get(fd, ""))
         return super().pwrite(fd, data, offset)
 
+    def fsync(self, fd: int) -> None:
+        self._wait("fsync", self._paths.get(fd, ""))
+        self._strike("fsync", self._paths.get(fd, ""))
+        super().fsync(fd)
+
+    def truncate(self, fd: int, length: int) -> None:
+        self._strike("truncate", self._paths.get(fd, ""))
+        super().truncate(fd, length)
+
     def rename(self, source: str, target: str) -> None:
         self._strike("rename", source)
         super().rename(source, target)

@@ -1,0 +1,299 @@
+"""The journal of one mount: logs that every process of the node appends to and reads.
+
+`<directory>/NNNNNN.log` hold the records, the highest number is the one that grows. Whoever appends holds `lock`; what a killed
+process left half written is cut off by the next. A record counts once it is fsynced: up to where that is so, is told to all
+processes in `durable`, a mapped file, and only so far do they read. Bodies too long for a record lie in `bodies/`, fsynced
+before the record that names them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from headrace.model.disk import Disk
+from headrace.model.errors import HeadraceError, SettingsError
+from headrace.staging.backlog import Backlog, Staged
+from headrace.staging.records import Damage, Put, Record, decode, scan
+
+LOG_BYTES = 64 << 20
+_LOG_NAME = re.compile(r"(\d{6})\.log")
+_OFFSET_BITS = 40
+_BODIES = "bodies"
+
+
+class JournalFailed(HeadraceError):
+    """The journal's disk failed or is full: what was to be appended is not acknowledged."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Damage that the opening of a journal met and set aside, for the operator."""
+
+    log: int
+    damage: Damage
+    is_tail: bool
+
+
+class Journal:
+    """One process's view. `append` and `remove_before` block: call them in one thread; all else on the event loop."""
+
+    def __init__(self, root: str, disk: Disk, *, log_bytes: int = LOG_BYTES) -> None:
+        self.root = root
+        self.disk = disk
+        self.backlog = Backlog()
+        self.found: list[Found] = []
+        self._log_bytes = log_bytes
+        self._fds: dict[int, int] = {}
+        self._mutex = threading.RLock()
+        self._read = (0, 0)
+        """Up to where the records are in `backlog`."""
+        try:
+            for path in (root, f"{root}/{_BODIES}"):
+                disk.mkdir(path)
+            self._lock_fd = disk.open(f"{root}/lock", os.O_RDWR | os.O_CREAT)
+            self._durable = self._map(f"{root}/durable")
+            self._recover()
+        except OSError as error:
+            raise SettingsError(
+                f'the journal {root} cannot be opened ({error.strerror}): make it writable, or take write = "back" off the mount',
+                path=root,
+            ) from error
+
+    def sync(self) -> None:
+        """Bring `backlog` up to what all processes have made durable. Raises `JournalFailed`."""
+        durable = self._durable[0]
+        if durable == self._read[0] << _OFFSET_BITS | self._read[1]:
+            return
+        try:
+            self._take_in(durable >> _OFFSET_BITS, durable & (1 << _OFFSET_BITS) - 1)
+        except OSError as error:
+            raise JournalFailed(f"the journal {self.root} cannot be read ({error.strerror})", path=self.root) from error
+
+    def append(self, records: Sequence[bytes]) -> list[tuple[int, int]]:
+        """Write and fsync; where each record lies. Raises `JournalFailed`, after which none of them counts."""
+        try:
+            with self._locked():
+                log, end = self._tail()
+                if end and end + sum(map(len, records)) > self._log_bytes:
+                    self.disk.fsync(self._fd(log))
+                    log, end = log + 1, 0
+                    self._create(log)
+                places = self._write(log, end, records)
+            self.disk.fsync(self._fd(log))
+        except OSError as error:
+            raise JournalFailed(f"the journal {self.root} cannot be written ({error.strerror})", path=self.root) from error
+        self._publish(log, places[-1][1] + len(records[-1]))
+        return places
+
+    def open_body(self, staged: Staged) -> tuple[int, int]:
+        """A descriptor of its own on the body of a staged `Put`, and where in it the body begins.
+
+        Raises `FileNotFoundError` when the write has reached the store meanwhile, and `OSError`.
+        """
+        entry = staged.entry
+        if isinstance(entry, Put) and entry.body_file:
+            return self.disk.open(self.body_path(entry.body_file), os.O_RDONLY), 0
+        return self.disk.open(self._path(staged.place[0]), os.O_RDONLY), staged.record.body_offset
+
+    def needed_from(self) -> int:
+        """The first log that is needed, now or for what may be appended."""
+        oldest = self.backlog.oldest_log()
+        return self._read[0] if oldest is None else min(oldest, self._read[0])
+
+    def remove_before(self, log: int) -> None:
+        """Remove the logs before `log`, which `needed_from` told. Raises `OSError`. For the one process that uploads."""
+        with self._locked():
+            for number in self._logs():
+                if number < log:
+                    self.disk.unlink(self._path(number))
+
+    def body_path(self, name: str) -> str:
+        """Where a long body lies."""
+        return f"{self.root}/{_BODIES}/{name}"
+
+    def remove_body(self, name: str) -> None:
+        """Remove a long body; that it is gone is no error. Raises `OSError`."""
+        with contextlib.suppress(FileNotFoundError):
+            self.disk.unlink(self.body_path(name))
+
+    def sync_bodies(self) -> None:
+        """Return once the names of the bodies survive a power cut. Raises `OSError`."""
+        self._sync_folder(f"{self.root}/{_BODIES}")
+
+    def close(self) -> None:
+        """Nothing may be appended or read any more."""
+        with self._mutex:
+            for descriptor in (*self._fds.values(), self._lock_fd):
+                self.disk.close(descriptor)
+            self._fds.clear()
+
+    def _map(self, path: str) -> memoryview:
+        descriptor = self.disk.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            if os.fstat(descriptor).st_size < 8:
+                os.posix_fallocate(descriptor, 0, 8)
+            return memoryview(mmap.mmap(descriptor, 8)).cast("Q")
+        finally:
+            self.disk.close(descriptor)
+
+    def _recover(self) -> None:
+        """Take in every record that is whole; the tail that a crash tore off is cut, damage before it is told."""
+        with self._locked():
+            logs = self._logs()
+            if not logs:
+                self._create(1)
+                logs = [1]
+            for log in logs:
+                end = self._recover_log(log, is_last=log == logs[-1])
+            self.disk.fsync(self._fd(logs[-1]))
+            self._read = (logs[-1], end)
+            self._durable[0] = logs[-1] << _OFFSET_BITS | end
+
+    def _recover_log(self, log: int, *, is_last: bool) -> int:
+        size = self.disk.fstat(self._fd(log)).st_size
+        for found in scan(self._reader(log), 0, size):
+            if isinstance(found, Record):
+                self.backlog.add(log, found)
+                continue
+            is_tail = is_last and found.end == size
+            self._set_aside(log, found)
+            self.found.append(Found(log, found, is_tail))
+            if is_tail:
+                self.disk.truncate(self._fd(log), found.offset)
+                return found.offset
+        return size
+
+    def _set_aside(self, log: int, damage: Damage) -> None:
+        """Keep a copy of bytes that are no record, for whoever wants to look."""
+        path = f"{self.root}/damaged-{log:06d}-{damage.offset}"
+        descriptor = self.disk.open(path, os.O_WRONLY | os.O_CREAT)
+        try:
+            position = damage.offset
+            while position < damage.end:
+                piece = self.disk.pread(self._fd(log), min(1 << 20, damage.end - position), position)
+                if not piece:
+                    break
+                self.disk.pwrite(descriptor, piece, position - damage.offset)
+                position += len(piece)
+        finally:
+            self.disk.close(descriptor)
+
+    def _take_in(self, log: int, end: int) -> None:
+        at, offset = self._read
+        while at < log:
+            try:
+                self._take_in_log(at, offset, self.disk.fstat(self._fd(at)).st_size)
+            except FileNotFoundError:
+                # It was removed since: all that was staged up to it had reached the store.
+                at = min(self._logs(), default=log) - 1
+                self.backlog.forget_before(at + 1)
+            at, offset = at + 1, 0
+        self._take_in_log(at, offset, end)
+        self._read = (log, end)
+
+    def _take_in_log(self, log: int, offset: int, end: int) -> None:
+        read = self._reader(log)
+        while offset < end:
+            record = decode(read, offset)
+            if record is None:
+                raise JournalFailed(f"{self._path(log)} is damaged at byte {offset}: restart the node", path=self.root)
+            self.backlog.add(log, record)
+            offset = record.end
+
+    def _tail(self) -> tuple[int, int]:
+        """The log that grows, and where its last whole record ends; what a killed process left behind that is cut off."""
+        log = self._logs()[-1]
+        durable = self._durable[0]
+        known = durable & (1 << _OFFSET_BITS) - 1 if durable >> _OFFSET_BITS == log else 0
+        size = self.disk.fstat(self._fd(log)).st_size
+        end = known
+        for found in scan(self._reader(log), known, size):
+            if isinstance(found, Damage):
+                break
+            end = found.end
+        if end < size:
+            self.disk.truncate(self._fd(log), end)
+        return log, end
+
+    def _write(self, log: int, end: int, records: Sequence[bytes]) -> list[tuple[int, int]]:
+        places = []
+        data = memoryview(b"".join(records))
+        done = 0
+        try:
+            while done < len(data):
+                done += self.disk.pwrite(self._fd(log), data[done:], end + done)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.disk.truncate(self._fd(log), end)
+            raise
+        for record in records:
+            places.append((log, end))
+            end += len(record)
+        return places
+
+    def _publish(self, log: int, end: int) -> None:
+        # Another process may be further already: what it fsynced held these records, too.
+        with self._locked():
+            self._durable[0] = max(self._durable[0], log << _OFFSET_BITS | end)
+
+    def _create(self, log: int) -> None:
+        self._fds[log] = self.disk.open(self._path(log), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self._sync_folder(self.root)
+
+    def _sync_folder(self, path: str) -> None:
+        descriptor = self.disk.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.disk.fsync(descriptor)
+        finally:
+            self.disk.close(descriptor)
+
+    def _logs(self) -> list[int]:
+        found = (_LOG_NAME.fullmatch(name) for name in self.disk.names(self.root))
+        return sorted(int(match[1]) for match in found if match is not None)
+
+    def _path(self, log: int) -> str:
+        return f"{self.root}/{log:06d}.log"
+
+    def _fd(self, log: int) -> int:
+        with self._mutex:
+            descriptor = self._fds.get(log)
+            if descriptor is None:
+                descriptor = self._fds[log] = self.disk.open(self._path(log), os.O_RDWR)
+            return descriptor
+
+    def _reader(self, log: int) -> _Reader:
+        return _Reader(self.disk, self._fd(log))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Held for one append at most, never while a store is asked. Threads of one process share the file's lock.
+        with self._mutex:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+
+class _Reader:
+    """Reads of a log through a window, since most records are small."""
+
+    def __init__(self, disk: Disk, descriptor: int) -> None:
+        self._disk = disk
+        self._descriptor = descriptor
+        self._start = 0
+        self._window = b""
+
+    def __call__(self, offset: int, length: int) -> bytes:
+        inside = offset - self._start
+        if inside < 0 or inside + length > len(self._window):
+            self._start, inside = offset, 0
+            self._window = self._disk.pread(self._descriptor, max(length, 1 << 18), offset)
+        return self._window[inside : inside + length]
