@@ -9,8 +9,8 @@ from headrace.model.uploads import Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, ReadingBody
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Target
-from headrace.stores.keys import cut_range
 from headrace.stores.multipart import Multipart
+from headrace.stores.parts import check_within
 
 
 class NamespaceUploads(Multipart):
@@ -33,8 +33,8 @@ class NamespaceUploads(Multipart):
         inner = _at(upload, target.key)
         if origin.mount is target.mount:
             return await _uploads(target).copy(inner, number, with_key(source, origin.key), byte_range)
-        cut = cut_range(byte_range, source.size, source.key) if byte_range is not None else None
-        reading = await self._namespace.read(source.key, cut, version=source.version)
+        check_within(byte_range, source)
+        reading = await self._namespace.read(source.key, byte_range, version=source.version)
         return await _uploads(target).put(inner, number, ReadingBody(reading))
 
     async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:

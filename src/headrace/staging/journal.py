@@ -130,9 +130,12 @@ class Journal:
     def close(self) -> None:
         """Nothing may be appended or read any more."""
         with self._mutex:
-            for descriptor in (*self._fds.values(), self._lock_fd):
+            for descriptor in self._fds.values():
                 self.disk.close(descriptor)
             self._fds.clear()
+            if self._lock_fd >= 0:
+                self.disk.close(self._lock_fd)
+                self._lock_fd = -1
 
     def _map(self, path: str) -> memoryview:
         descriptor = self.disk.open(path, os.O_RDWR | os.O_CREAT)

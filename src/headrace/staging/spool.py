@@ -21,6 +21,7 @@ from headrace.model.writing import Body, Pairs
 from headrace.staging.backlog import Staged
 from headrace.staging.journal import Journal
 from headrace.staging.records import Put
+from headrace.stores.writes import full_object, whole
 
 INLINE_BYTES = 128 * 1024
 """Bodies up to this length lie in the journal's log."""
@@ -48,12 +49,12 @@ class JournalFull(HeadraceError):
         self.rest = rest
 
 
-async def take_in(body: Body, journal: Journal) -> Spooled:
-    """The body, durable unless it is inline. Raises what the body raises, `JournalFull`, and `OSError`."""
+async def take_in(body: Body, key: str, journal: Journal) -> Spooled:
+    """The body, durable unless it is inline. Raises what the body raises, `CorruptData`, `JournalFull`, and `OSError`."""
     digest = hashlib.md5(usedforsecurity=False)
     pieces: list[Buffer] = []
     size = 0
-    arriving = aiter(body)
+    arriving = whole(body, key)
     async for piece in arriving:
         pieces.append(piece)
         size += len(piece)
@@ -61,7 +62,7 @@ async def take_in(body: Body, journal: Journal) -> Spooled:
             return await _take_in_file(body, arriving, pieces, journal)
     inline = b"".join(pieces)
     digest.update(inline)
-    return Spooled(size, digest.hexdigest(), body.checksums(), inline=inline)
+    return Spooled(size, digest.hexdigest(), full_object(body.checksums()), inline=inline)
 
 
 async def _take_in_file(body: Body, arriving: AsyncIterator[Buffer], pieces: list[Buffer], journal: Journal) -> Spooled:
@@ -85,7 +86,7 @@ async def _take_in_file(body: Body, arriving: AsyncIterator[Buffer], pieces: lis
     except BaseException:  # whatever it is: tidied up here, raised on
         await asyncio.to_thread(file.drop)
         raise
-    return Spooled(file.size, file.md5.hexdigest(), body.checksums(), file=file.name, sum=file.sum.intdigest())
+    return Spooled(file.size, file.md5.hexdigest(), full_object(body.checksums()), file=file.name, sum=file.sum.intdigest())
 
 
 class _BodyFile:

@@ -139,9 +139,13 @@ class StagedStore(Store):
         return staged.entry.attributes.tags if isinstance(staged.entry, Put) else ()
 
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
-        if self._staged(info.key) is not None:
-            return await super().part(info, number)
-        return await self._inner.part(info, number)
+        staged = self._staged(info.key)
+        if staged is None:
+            return await self._inner.part(info, number)
+        now = staged_info(staged)
+        if now is None or now.version != info.version:
+            raise VersionChanged(f"{info.key!r} is no longer {info.version.token}", path=info.key)
+        return await super().part(info, number)
 
     async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
         check_key(key)
@@ -150,7 +154,7 @@ class StagedStore(Store):
             return await self._inner.write(key, body, attributes, condition=condition)
         replaces = self._replaces(key)
         try:
-            spooled = await take_in(body, self._journal)
+            spooled = await take_in(body, key, self._journal)
         except JournalFull as full:
             self._fault("write", str(full))
             return await self._inner.write(key, full.rest, attributes)

@@ -126,7 +126,8 @@ class Uploader:
         for staged in self._startable(now_s):
             self._running[staged.entry.key] = asyncio.create_task(self._bring(staged))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), _POLL_S)
+            async with asyncio.timeout(_POLL_S):
+                await self._woken.wait()
 
     def _startable(self, now_s: float) -> list[Staged]:
         found: list[Staged] = []

@@ -9,6 +9,7 @@ from headrace.model.reading import Reading
 from headrace.model.uploads import Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, ReadingBody
 from headrace.stores.multipart import Multipart
+from headrace.stores.parts import check_within
 
 
 class _Staging(Protocol):
@@ -32,6 +33,7 @@ class StagedUploads(Multipart):
 
     async def copy(self, upload: Upload, number: int, source: ObjectInfo, byte_range: ByteRange | None = None) -> Part:
         # The source may be staged: then the store cannot copy it.
+        check_within(byte_range, source)
         reading = await self._staging.read(source.key, byte_range, version=source.version)
         return await self._inner.put(upload, number, ReadingBody(reading))
 
