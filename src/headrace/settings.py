@@ -20,6 +20,7 @@ from headrace.model.errors import SettingsError
 from headrace.model.mounts import MountSpec
 from headrace.model.units import parse_duration, parse_size
 from headrace.policy.rules import Rule
+from headrace.staging.settings import StagingSettings
 
 CONFIG_NAME = "headrace.toml"
 
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     server: ServerSettings = ServerSettings()
     cache: CacheSettings = CacheSettings()
+    staging: StagingSettings = StagingSettings()
     gateway: GatewaySettings = GatewaySettings()
     key: tuple[KeySpec, ...] = ()
     mount: tuple[MountSpec, ...] = ()
@@ -132,6 +134,7 @@ _EXAMPLES = {
     "page": 'write a size as text, such as "64KiB"',
     "quota": 'write a size as text, such as "10GiB"',
     "bandwidth": 'write bytes per second as text, such as "12MB"',
+    "max_age": 'write a duration as text, such as "24h"',
     "drain": 'write a duration as text, such as "30s"',
     "ttl": 'write a duration as text, such as "24h"',
     "timeout": 'write a duration as text, such as "30s"',
@@ -178,6 +181,8 @@ def _check_values(settings: Settings) -> None:
         ("[server] drain", settings.server.drain, parse_duration),
         ("[cache] memory", settings.cache.memory, parse_size),
         ("[cache] page", settings.cache.page, parse_size),
+        ("[staging] capacity", settings.staging.capacity, parse_size),
+        ("[staging] max_age", settings.staging.max_age, parse_duration),
     ]
     checks += [("[[cache.disk]] capacity", disk.capacity, parse_size) for disk in settings.cache.disk]
     for name, value, parse in checks:

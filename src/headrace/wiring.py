@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -24,7 +25,8 @@ from headrace.cache.store import CachedStore, CacheOptions
 from headrace.cache.touches import Group
 from headrace.cache.writes import CacheWrites
 from headrace.model.clock import Clock, SystemClock
-from headrace.model.errors import HeadraceError, NotFound, SettingsError
+from headrace.model.disk import SystemDisk
+from headrace.model.errors import HeadraceError, NotFound, ResidencyRefused, SettingsError
 from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
 from headrace.model.objects import ByteRange, Emit, ObjectInfo
 from headrace.model.sigv4 import SigningIdentity
@@ -33,6 +35,10 @@ from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
 from headrace.namespace.union import UnionStore
 from headrace.settings import Settings
+from headrace.staging.journal import Journal
+from headrace.staging.records import ABSENT, UNKNOWN
+from headrace.staging.settings import StagingSettings
+from headrace.staging.store import StagedStore
 from headrace.stores.handoff import HandoffChannel, HandoffStore
 from headrace.stores.limit import LimitStore
 from headrace.stores.node import NodeStore
@@ -47,10 +53,19 @@ _RETIRE_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class Journals:
+    """Where writes wait that are acknowledged before their store has them."""
+
+    root: Path
+    settings: StagingSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What every store of a process is built from. Without `pages` nothing is cached.
 
-    `marks` are those of the node; None: no other process needs to know what this one writes.
+    `marks` are those of the node; None: no other process needs to know what this one writes. Without `journals` no mount
+    can have `write = "back"`.
     """
 
     clock: Clock
@@ -58,6 +73,7 @@ class Parts:
     environ: Mapping[str, str]
     pages: PageCache | None = None
     marks: Marks | None = None
+    journals: Journals | None = None
 
 
 def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
@@ -90,7 +106,34 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
         ttl_s=parse_duration(spec.ttl) if spec.ttl else None,
     )
     cached = CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit, marks=parts.marks)
-    return cached if spec.write is WriteMode.NONE else CacheWrites(cached)
+    if spec.write is WriteMode.NONE:
+        return cached
+    writes = CacheWrites(cached)
+    return _staged(spec, writes, store, parts, mount=mount) if spec.write is WriteMode.BACK else writes
+
+
+def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *, mount: str) -> Store:
+    """Write-back over `writes`. Raises `SettingsError` where nothing can be promised, `ResidencyRefused` off the disks."""
+    if parts.journals is None:
+        raise SettingsError(f'{mount}: write = "back" needs a node: start one with `headrace up`', path=mount)
+    if spec.residency is not Residency.DISK:
+        raise ResidencyRefused(
+            f'{mount}: write = "back" keeps writes on a disk, which residency = "{spec.residency}" forbids: write "through"',
+            path=mount,
+        )
+    name = hashlib.blake2b(mount.encode(), digest_size=12).hexdigest()
+    journal = Journal(str(parts.journals.root / name), SystemDisk())
+    journal.belongs_to(_place(spec))
+
+    def last_seen(key: str) -> str:
+        seen = writes.cached.last_seen(key)
+        if seen is False:
+            return UNKNOWN
+        return ABSENT if seen is None else seen.etag or UNKNOWN
+
+    return StagedStore(
+        writes, asked, journal, parts.journals.settings, mount=mount, clock=parts.clock, emit=parts.emit, last_seen=last_seen
+    )
 
 
 def _place(spec: MountSpec) -> str:
@@ -143,7 +186,9 @@ class LiveMounts:
                 mounts.append(old.pop(spec.path))
                 continue
             try:
-                mounts.append(Mount(spec.path, spec, build_store(spec, self._parts)))
+                mounts.append(mount := Mount(spec.path, spec, build_store(spec, self._parts)))
+                for staged in staging_of(mount.store):
+                    staged.start()
                 await _forget_disk_time(spec, self._parts.pages)
             except HeadraceError as error:
                 self.failed[spec.path] = error
@@ -184,8 +229,19 @@ def caches_of(store: Store) -> tuple[CachedStore, ...]:
         return (store,)
     if isinstance(store, CacheWrites):
         return (store.cached,)
+    if isinstance(store, StagedStore):
+        return caches_of(store.inner)
     if isinstance(store, UnionStore):
         return tuple(cached for member in store.members for cached in caches_of(member))
+    return ()
+
+
+def staging_of(store: Store) -> tuple[StagedStore, ...]:
+    """The journals behind a mount: its own, or its write target's."""
+    if isinstance(store, StagedStore):
+        return (store,)
+    if isinstance(store, UnionStore):
+        return tuple(staged for member in store.members for staged in staging_of(member))
     return ()
 
 
@@ -265,7 +321,8 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
         where = settings.source or "no headrace.toml was found, so"
         raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
-    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home)))
+    journals = Journals(settings.staging.root(settings.home), settings.staging)
+    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, TierStats, WorkerStats
+from headrace.control.node_view import (
+    Counters,
+    MountStats,
+    NodeStats,
+    SlowRead,
+    StagedConflict,
+    StagedWrites,
+    TierStats,
+    WorkerStats,
+)
 from headrace.control.state import NodeState
 from headrace.model.errors import HeadraceError, NotFound
 from headrace.model.mounts import MountSpec
@@ -23,6 +32,8 @@ class FakeNode:
         self.failures: dict[str, HeadraceError] = {}
         self.try_failure: HeadraceError | None = None
         self.push_failure: HeadraceError | None = None
+        self.staged_writes: list[StagedWrites] = [StagedWrites()]
+        self.settled: list[tuple[str, str, bool]] = []
         self.hold: asyncio.Event | None = None
         self.hold_after = 0
         self.serves = True
@@ -82,6 +93,12 @@ class FakeNode:
 
     async def pin(self, path: str, on: bool) -> None:
         self.pinned.append((path, on))
+
+    async def staged(self, path: str) -> StagedWrites:
+        return self.staged_writes.pop(0) if len(self.staged_writes) > 1 else self.staged_writes[0]
+
+    async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
+        self.settled.append((conflict.path, conflict.kept_as, ours))
 
     async def try_mount(self, spec: MountSpec) -> None:
         self.tried.append(spec)

@@ -59,6 +59,8 @@ class Api:
             ("POST", "/jobs/{id}/resume", self.resume_job),
             ("POST", "/load", self.load),
             ("POST", "/free", self.free),
+            ("GET", "/staged", self.staged),
+            ("POST", "/settle", self.settle),
             ("GET", "/pins", self.list_pins),
             ("POST", "/pin", self.pin),
         )
@@ -120,6 +122,14 @@ class Api:
     async def free(self, request: Request) -> Response:
         wanted = await _body(request, messages.FreeRequest)
         return _json(messages.Freed(await self._operations.free(wanted.path, prefix=wanted.prefix, actor=ACTOR)))
+
+    async def staged(self, request: Request) -> Response:
+        return _json(await self._node.staged(request.query_params.get("path", "/")))
+
+    async def settle(self, request: Request) -> Response:
+        wanted = await _body(request, messages.SettleRequest)
+        await self._operations.settle(wanted.conflict, ours=wanted.ours, actor=ACTOR)
+        return _json(messages.Done())
 
     async def list_pins(self, _request: Request) -> Response:
         return _json(messages.Pins(self._control.ledger.state.pins()))

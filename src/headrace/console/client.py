@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from headrace.console import messages
-from headrace.control.node_view import NodeStats
+from headrace.control.node_view import NodeStats, StagedConflict, StagedWrites
 from headrace.ledger.records import JobRecord
 from headrace.model.errors import AccessDenied, HeadraceError, SettingsError, Unavailable, error_named
 from headrace.model.mounts import MountSpec
@@ -74,6 +74,12 @@ class AdminClient:
     def free(self, path: str, *, prefix: bool) -> int:
         """Bytes freed."""
         return self._call("POST", "/free", messages.Freed, messages.FreeRequest(path, prefix)).bytes
+
+    def staged(self, path: str) -> StagedWrites:
+        return self._call("GET", f"/staged?path={quote(path, safe='')}", StagedWrites)
+
+    def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
+        self._call("POST", "/settle", messages.Done, messages.SettleRequest(conflict, ours))
 
     def pins(self) -> tuple[str, ...]:
         return self._call("GET", "/pins", messages.Pins).paths

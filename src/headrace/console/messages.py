@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.control.node_view import MountStats
+from headrace.control.node_view import MountStats, StagedConflict
 from headrace.model.mounts import MountSpec
 
 
@@ -45,6 +45,13 @@ class FreeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     on: bool = True
+
+
+class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """End a conflict: with `ours`, what was kept takes the place of the store's object."""
+
+    conflict: StagedConflict
+    ours: bool
 
 
 class Freed(msgspec.Struct, frozen=True):

@@ -85,6 +85,40 @@ class MountStats(msgspec.Struct, frozen=True):
     store_seconds: float = 0.0
     bytes_served: int = 0
     requests: int = 0
+    staged: StagedWrites | None = None
+    """What the journal of a mount with `write = "back"` holds; None for others."""
+
+
+class StagedConflict(msgspec.Struct, frozen=True):
+    """A write of ours that met another's at the store. Paths are whole; `kept_as` is empty where ours was a removal."""
+
+    path: str
+    kept_as: str
+    noticed_s: float
+    """Seconds since 1970 UTC."""
+
+
+class StagedWrites(msgspec.Struct, frozen=True):
+    """What is acknowledged at or below a path and has not reached its store yet."""
+
+    writes: int = 0
+    bytes: int = 0
+    oldest_s: float | None = None
+    """When the oldest of them was acknowledged, in seconds since 1970 UTC."""
+    error: str = ""
+    """Why the last that was tried was not taken."""
+    conflicts: tuple[StagedConflict, ...] = ()
+    """Those not settled, at most some hundred."""
+
+    def plus(self, other: StagedWrites) -> StagedWrites:
+        ages = [age for age in (self.oldest_s, other.oldest_s) if age is not None]
+        return StagedWrites(
+            self.writes + other.writes,
+            self.bytes + other.bytes,
+            min(ages, default=None),
+            self.error or other.error,
+            self.conflicts + other.conflicts,
+        )
 
 
 class SlowRead(msgspec.Struct, frozen=True):
@@ -142,6 +176,12 @@ class NodeView(Protocol):
 
     async def pin(self, path: str, on: bool) -> None:
         """Keep the pages at and below `path` from eviction, or allow it again."""
+
+    async def staged(self, path: str) -> StagedWrites:
+        """What is written at or below `path` and has not reached its store yet; conflicts likewise."""
+
+    async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
+        """End a conflict: with `ours`, put what was kept in the place of the store's; else remove it. Raises `NotFound`."""
 
     async def try_mount(self, spec: MountSpec) -> None:
         """List and read a little through `spec`; raises a `HeadraceError` that says in words what is wrong."""

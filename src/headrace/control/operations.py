@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace.control.node_view import NodeView
+from headrace.control.node_view import NodeView, StagedConflict
 from headrace.control.plane import ControlPlane
-from headrace.model.errors import Unavailable
+from headrace.model.errors import SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
 
 
@@ -30,13 +30,16 @@ class Operations:
         """As `add_mount`, for one that is there."""
         async with self._one_at_a_time:
             await asyncio.to_thread(self._control.check_replacement, spec)
+            if (spec.store, spec.endpoint, spec.write) != (expected.store, expected.endpoint, expected.write):
+                await self._check_settled(spec.path)
             await self._node.try_mount(spec)
             await asyncio.to_thread(self._control.replace_mount, spec, expected=expected, actor=actor)
             await self._push()
 
     async def remove_mount(self, path: str, *, actor: str) -> None:
-        """Take a mount away. Reads that run go on to their end."""
+        """Take a mount away. Reads that run go on to their end. Raises `SettingsError` while its store lacks writes."""
         async with self._one_at_a_time:
+            await self._check_settled(path)
             await asyncio.to_thread(self._control.remove_mount, path, actor=actor)
             await self._push()
 
@@ -53,6 +56,21 @@ class Operations:
         freed = await self._node.free(path, prefix=prefix)
         await asyncio.to_thread(self._control.ledger.audit.add, "free", actor=actor, target=path)
         return freed
+
+    async def settle(self, conflict: StagedConflict, *, ours: bool, actor: str) -> None:
+        """End a conflict."""
+        await self._node.settle(conflict, ours=ours)
+        kept = "ours" if ours else "theirs"
+        await asyncio.to_thread(self._control.ledger.audit.add, f"settle.{kept}", actor=actor, target=conflict.path)
+
+    async def _check_settled(self, path: str) -> None:
+        mounts = (await self._node.stats()).mounts
+        staged = next((mount.staged for mount in mounts if mount.path == path), None)
+        if staged is not None and staged.writes:
+            raise SettingsError(
+                f"{staged.writes} writes to {path} have not reached its store yet: `headrace sync --wait {path}` waits for them",
+                path=path,
+            )
 
     async def _push(self) -> None:
         state = await asyncio.to_thread(self._control.state)

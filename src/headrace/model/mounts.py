@@ -75,7 +75,8 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     freshness: str = "30s"
     """How long a change at the store may stay unseen: `verify` (asked on every open), a duration, or `immutable`."""
     write: WriteMode = WriteMode.NONE
-    """When a write is acknowledged: `none` (writes are refused) or `through` (when the store has it)."""
+    """When a write is acknowledged: `none` (writes are refused), `through` (when the store has it) or `back`
+    (when this node's journal has it; the store gets it as soon as it can)."""
     residency: Residency = Residency.DISK
     """Where bytes of the mount may be kept: `disk`, `memory` (locked, never on a disk) or `none` (not cached)."""
     create_buckets: bool = False

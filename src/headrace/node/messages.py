@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from headrace.cache.settings import CacheSettings
-from headrace.control.node_view import Counters, MountStats, SlowRead, TierStats
+from headrace.control.node_view import Counters, MountStats, SlowRead, StagedConflict, StagedWrites, TierStats
 from headrace.control.state import NodeState
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
+from headrace.staging.settings import StagingSettings
 
 
 class Boot(msgspec.Struct, frozen=True, tag=True):
@@ -20,6 +21,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     gateway: GatewaySettings
     state: NodeState
     """In force when the process begins. The keeper needs no mounts and no secrets, and gets none."""
+    staging: StagingSettings = StagingSettings()
     memory_fd: int = -1
     """The memory tier's descriptor, inherited; -1: there is none."""
 
@@ -68,13 +70,26 @@ class TryMount(msgspec.Struct, frozen=True, tag=True):
     spec: MountSpec
 
 
+class AskStaged(msgspec.Struct, frozen=True, tag=True):
+    """What is written at or below `path` and not at its store yet; answered with `Staged`."""
+
+    path: str
+
+
+class Settle(msgspec.Struct, frozen=True, tag=True):
+    """End a conflict; answered with `Done`."""
+
+    conflict: StagedConflict
+    ours: bool
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Refuse new requests, finish the running ones, then exit; answered with `Done` before the exit."""
 
     deadline_s: float
 
 
-Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | Drain
+Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Drain
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
@@ -91,6 +106,12 @@ class Listed(msgspec.Struct, frozen=True, tag=True):
     """A page of a listing."""
 
     listing: Listing
+
+
+class Staged(msgspec.Struct, frozen=True, tag=True):
+    """As this process knows it."""
+
+    staged: StagedWrites
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -111,7 +132,7 @@ class WorkerReport(msgspec.Struct, frozen=True, tag=True):
     rss_bytes: int = 0
 
 
-Reply = Done | Amount | Listed | Failed | WorkerReport
+Reply = Done | Amount | Listed | Staged | Failed | WorkerReport
 
 
 class Audit(msgspec.Struct, frozen=True, tag=True):

@@ -12,6 +12,7 @@ from headrace.cache.settings import CacheSettings
 from headrace.control.node_view import Counters, MountStats, SlowRead, TierStats
 from headrace.gateways.s3.stats import GatewayStats
 from headrace.node.messages import WorkerReport
+from headrace.node.staged import staged_in
 from headrace.node.tally import Tally
 from headrace.node.view import MEMORY_TIER, rss_bytes
 from headrace.wiring import LiveMounts
@@ -49,7 +50,11 @@ def _mounts(tally: Tally, mounts: LiveMounts) -> tuple[MountStats, ...]:
         MountStats(path=path, store="", healthy=False, error=str(error), checked_s=time.time())
         for path, error in mounts.failed.items()
     )
-    return (*tally.mounts(), *broken)
+    staged = {mount.path: staged_in(mount) for mount in mounts.namespace.table.mounts}
+    seen = {row.path: msgspec.structs.replace(row, staged=staged.pop(row.path, None)) for row in tally.mounts()}
+    # A mount that nobody has asked for anything yet may have writes from before the restart.
+    unasked = (MountStats(path, "", staged=found) for path, found in staged.items() if found is not None)
+    return (*seen.values(), *unasked, *broken)
 
 
 def _tiers(pages: PageCache, cache: CacheSettings) -> tuple[TierStats, ...]:

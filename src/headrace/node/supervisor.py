@@ -110,7 +110,8 @@ class Supervisor:
         return Child(module, boot=boot, known=self._known, fds=fds, on_event=self._hear)
 
     def _boot(self, state: NodeState) -> Boot:
-        return Boot(str(self._home.path), self._settings.cache, self._settings.gateway, state, self._memory_fd)
+        settings = self._settings
+        return Boot(str(self._home.path), settings.cache, settings.gateway, state, settings.staging, self._memory_fd)
 
     async def _control(self, workers: list[Child], sock: socket.socket) -> None:
         # The workers are starting meanwhile: what is heavy to import here is imported now.

@@ -15,13 +15,20 @@ from headrace.model.events import (
     PagesDropped,
     ReadServed,
     ReadsServed,
+    StagedConflict,
+    StagingFault,
     StoreCall,
     TierFault,
 )
 from headrace.node.messages import Audit, Event, Notice
 
 _MAX_TEXT = 512
-_EXPECTED = frozenset({"", "NotFound", "InvalidRange", "VersionChanged", "InvalidKey", "Unsupported"})
+_EXPECTED = frozenset(
+    {
+        "", "NotFound", "InvalidRange", "VersionChanged", "InvalidKey", "Unsupported", "ConditionFailed", "Conflict",
+        "NoSuchUpload", "InvalidPart", "PartTooSmall", "BucketExists", "BucketNotEmpty", "S3Error",
+    }
+)  # fmt: skip
 _GIVEN_UP = "CancelledError"
 _AWAY = frozenset({"Unavailable", "DeadlineExceeded", _GIVEN_UP})
 _PATIENCE_S = 5.0
@@ -95,6 +102,17 @@ class Tally:
         elif isinstance(event, TierFault):
             self.tier_faults += event.count
             self._tell(Notice(f"tier {event.tier}, {event.operation}", _cut(event.error), _cut(event.remedy)))
+        elif isinstance(event, StagingFault):
+            self._tell(Notice(f"journal of {event.mount}, {event.operation}", _cut(event.error), "see `headrace status`"))
+        elif isinstance(event, StagedConflict):
+            kept = f"ours is kept as {event.kept_as}" if event.kept_as else "nothing was removed"
+            self._tell(
+                Notice(
+                    f"mount {event.mount}",
+                    _cut(f"{event.key} changed at its store meanwhile; {kept}"),
+                    "see `headrace conflicts`",
+                )
+            )
         elif isinstance(event, BackgroundError):
             self.background_errors += 1
             self._tell(Notice(f"background loop {event.loop}", _cut(event.error)))

@@ -11,7 +11,16 @@ from typing import TypeVar
 
 import msgspec
 
-from headrace.control.node_view import Counters, MountStats, NodeStats, SlowRead, TierStats, WorkerStats
+from headrace.control.node_view import (
+    Counters,
+    MountStats,
+    NodeStats,
+    SlowRead,
+    StagedConflict,
+    StagedWrites,
+    TierStats,
+    WorkerStats,
+)
 from headrace.control.state import NodeState
 from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable
 from headrace.model.mounts import MountSpec
@@ -20,6 +29,7 @@ from headrace.node.child import Child
 from headrace.node.messages import (
     Amount,
     Apply,
+    AskStaged,
     AskStats,
     Free,
     Listed,
@@ -28,6 +38,8 @@ from headrace.node.messages import (
     Pin,
     Reply,
     Request,
+    Settle,
+    Staged,
     TryMount,
     WorkerReport,
 )
@@ -97,6 +109,17 @@ class WorkersView:
 
     async def pin(self, path: str, on: bool) -> None:
         await self._ask_one(Pin(path, on))
+
+    async def staged(self, path: str) -> StagedWrites:
+        # All know what waits; why it does, only the one that uploads.
+        alive = [worker for worker in self._workers if worker.alive]
+        replies = await asyncio.gather(*(worker.ask(AskStaged(path)) for worker in alive))
+        if not replies:
+            raise Unavailable("no serving process is running at the moment: try again in a second")
+        return latest_staged([_as(Staged, reply).staged for reply in replies])
+
+    async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
+        await self._ask_one(Settle(conflict, ours))
 
     async def try_mount(self, spec: MountSpec) -> None:
         await self._ask_one(TryMount(spec))
@@ -194,8 +217,17 @@ def merge_mounts(reports: Iterable[MountStats], specs: Iterable[MountSpec]) -> t
             store_seconds=row.store_seconds + report.store_seconds,
             bytes_served=row.bytes_served + report.bytes_served,
             requests=row.requests + report.requests,
+            staged=latest_staged([staged for staged in (row.staged, report.staged) if staged is not None])
+            if report.staged
+            else None,
         )
     return tuple(rows[path] for path in sorted(rows))
+
+
+def latest_staged(views: Sequence[StagedWrites]) -> StagedWrites:
+    """One journal as several processes see it: the least that any still sees waiting, and why from whoever knows."""
+    least = min(views, key=lambda view: view.writes)
+    return msgspec.structs.replace(least, error=next((view.error for view in views if view.error), "") if least.writes else "")
 
 
 def slowest(reads: Iterable[SlowRead]) -> tuple[SlowRead, ...]:

@@ -21,6 +21,7 @@ from headrace.node.logs import log_to
 from headrace.node.messages import (
     Amount,
     Apply,
+    AskStaged,
     AskStats,
     Boot,
     Done,
@@ -33,13 +34,16 @@ from headrace.node.messages import (
     Pin,
     Reply,
     Request,
+    Settle,
+    Staged,
     TryMount,
 )
 from headrace.node.operations import free, list_page, load, pin
 from headrace.node.report import report
+from headrace.node.staged import settle, staged_below
 from headrace.node.tally import Tally
 from headrace.policy.rules import Policy
-from headrace.wiring import LiveMounts, Parts, open_marks, open_pages, try_mount
+from headrace.wiring import Journals, LiveMounts, Parts, open_marks, open_pages, try_mount
 
 _log = logging.getLogger("headrace.worker")
 
@@ -81,6 +85,10 @@ class Worker:
                 await pin(self._mounts.namespace, request.path, request.on)
             case ListPage():
                 return Listed(await list_page(self._mounts.namespace, request.path, after=request.after, limit=request.limit))
+            case AskStaged():
+                return Staged(staged_below(self._mounts.namespace, request.path))
+            case Settle():
+                await settle(self._mounts.namespace, request.conflict, ours=request.ours)
             case TryMount():
                 await try_mount(request.spec, self._parts)
             case Drain():
@@ -107,7 +115,9 @@ class Worker:
         clock = SystemClock()
         self._cache = boot.cache
         self._pages = open_pages(boot.cache, Path(boot.home), clock=clock, emit=self._tally.emit, memory_fd=boot.memory_fd)
-        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(Path(boot.home)))
+        home = Path(boot.home)
+        journals = Journals(boot.staging.root(home), boot.staging)
+        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals)
         self._mounts = LiveMounts(self._parts)
         self._keys = KeyRing()
         self._gateway = S3Gateway(

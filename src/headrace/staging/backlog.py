@@ -90,6 +90,12 @@ class Backlog:
                 return
             yield key
 
+    def below(self, key: str) -> Iterator[Staged]:
+        """All staged writes of `key` and of keys that go on behind it with a slash, those of one key in their order."""
+        names = [name for name in (key,) if name in self._queues] if key else []
+        for name in (*names, *self.keys(f"{key}/" if key else "", "")):
+            yield from self._queues[name]
+
     def forget_before(self, log: int) -> None:
         """Logs before this one are gone: every write in them had reached the store."""
         for place in [place for place in self._places if place[0] < log]:

@@ -66,6 +66,29 @@ class Journal:
                 path=root,
             ) from error
 
+    def belongs_to(self, place: str) -> None:
+        """Say whose writes these are: `place` names the store. Raises `SettingsError` while another store's are staged here."""
+        path = f"{self.root}/place"
+        descriptor = self.disk.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            told = self.disk.pread(descriptor, 1 << 16, 0).decode("utf-8", "replace")
+            if told and told != place and len(self.backlog):
+                raise SettingsError(
+                    f"{len(self.backlog)} writes in {self.root} have not reached the store {told.split()[-1]}: put the mount "
+                    "back as it was until `headrace sync --wait` has brought them there",
+                    path=self.root,
+                )
+            if told != place:
+                self.disk.truncate(descriptor, 0)
+                self.disk.pwrite(descriptor, place.encode(), 0)
+                self.disk.fsync(descriptor)
+        except OSError as error:
+            if isinstance(error, HeadraceError):
+                raise
+            raise SettingsError(f"the journal {self.root} cannot be opened ({error.strerror})", path=self.root) from error
+        finally:
+            self.disk.close(descriptor)
+
     def sync(self) -> None:
         """Bring `backlog` up to what all processes have made durable. Raises `JournalFailed`."""
         durable = self._durable[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from headrace.model.units import parse_duration, parse_size
@@ -26,3 +28,7 @@ class StagingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def max_age_s(self) -> float:
         """`max_age` in seconds. Raises `SettingsError`."""
         return parse_duration(self.max_age)
+
+    def root(self, home: Path) -> Path:
+        """The directory with `home` taken into account."""
+        return home / Path(self.path).expanduser()

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -17,6 +18,7 @@ from headrace.model.reading import Reading
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, BytesBody, Condition, Pairs
 from headrace.staging.backlog import Staged
 from headrace.staging.committer import Committer
+from headrace.staging.conflicts import Conflict, Conflicts
 from headrace.staging.journal import Journal, JournalFailed
 from headrace.staging.overlay import list_over, staged_info
 from headrace.staging.records import UNKNOWN, Delete, Put, encode
@@ -44,7 +46,6 @@ class Standing(msgspec.Struct, frozen=True):
     """When the oldest waiting write was acknowledged, in seconds since 1970 UTC."""
     error: str = ""
     """Why the store did not take the last write that was tried; empty when it did."""
-    conflicts: int = 0
 
 
 class StagedStore(Store):
@@ -77,7 +78,8 @@ class StagedStore(Store):
         self._last_seen = last_seen
         self._committer = Committer(journal)
         self._broken = False
-        self._uploader = Uploader(inner, asked, journal, self._committer, mount=mount, clock=clock, emit=emit)
+        self._conflicts = Conflicts(journal)
+        self._uploader = Uploader(inner, asked, journal, self._committer, self._conflicts, mount=mount, clock=clock, emit=emit)
 
     def start(self) -> None:
         """Begin to bring to the store what is staged. Needs a running event loop."""
@@ -94,12 +96,33 @@ class StagedStore(Store):
     def inner(self) -> Store:
         return self._inner
 
-    def standing(self) -> Standing:
-        """What waits, as this process knows it."""
+    def standing(self, key: str = "") -> Standing:
+        """What waits at or below `key` (empty: everything), as this process knows it."""
         self._journal.sync()
-        return Standing(
-            len(self._backlog), self._backlog.bytes, self._backlog.oldest_s(), self._uploader.error, self._uploader.conflicts()
-        )
+        if not key:
+            return Standing(len(self._backlog), self._backlog.bytes, self._backlog.oldest_s(), self._uploader.error)
+        found = [staged.entry for staged in self._backlog.below(key)]
+        size = sum(entry.size for entry in found if isinstance(entry, Put))
+        oldest_s = min((entry.staged_s for entry in found), default=None)
+        return Standing(len(found), size, oldest_s, self._uploader.error if found else "")
+
+    def conflicts(self) -> list[Conflict]:
+        """Writes that met another's at the store and are not settled. Blocks for a small file."""
+        return self._conflicts.open()
+
+    async def settle(self, key: str, kept_as: str, *, ours: bool) -> None:
+        """End a conflict: what was kept takes the place of the store's object, or is removed. Raises `NotFound`."""
+        known = next((c for c in self.conflicts() if (c.key, c.kept_as) == (key, kept_as)), None)
+        if known is None:
+            raise NotFound(f"{key!r} is in no such conflict: see `headrace conflicts`", path=key)
+        if ours and kept_as:
+            await self._inner.copy(await self._inner.info(kept_as), key)
+        elif ours:
+            await self._inner.delete(key)
+        if kept_as:
+            await self._inner.delete(kept_as)
+        settled = msgspec.structs.replace(known, settled=True)
+        await self._committer.in_thread(partial(self._conflicts.add, settled))
 
     def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
         self._journal.sync()

@@ -58,7 +58,16 @@ class Uploader:
     """`inner` takes the writes; `asked` is the store itself, without a cache, and says what is there now."""
 
     def __init__(
-        self, inner: Store, asked: Store, journal: Journal, committer: Committer, *, mount: str, clock: Clock, emit: Emit
+        self,
+        inner: Store,
+        asked: Store,
+        journal: Journal,
+        committer: Committer,
+        conflicts: Conflicts,
+        *,
+        mount: str,
+        clock: Clock,
+        emit: Emit,
     ) -> None:
         self._inner = inner
         self._asked = asked
@@ -67,7 +76,7 @@ class Uploader:
         self._mount = mount
         self._clock = clock
         self._emit = emit
-        self._conflicts = Conflicts(journal)
+        self._conflicts = conflicts
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waits: dict[str, _Wait] = {}
         self._woken = asyncio.Event()
@@ -81,10 +90,6 @@ class Uploader:
     def wake(self) -> None:
         """There is something new to bring."""
         self._woken.set()
-
-    def conflicts(self) -> int:
-        """How many conflicts are not settled."""
-        return len(self._conflicts.open())
 
     async def close(self) -> None:
         """Stop. What is on its way is given up: the journal still has it."""
