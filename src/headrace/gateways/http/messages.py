@@ -28,8 +28,11 @@ class Body(Protocol):
     length: int | None
     """Announced length in bytes; None when chunked."""
 
+    def allow(self, max_bytes: int | None) -> None:
+        """How many bytes it may have, from now on; None: as many as come. At first: as for a request that is no upload."""
+
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body's bytes in order. Raises `BadFraming` when it ends early or is malformed."""
+        """The body's bytes in order. Raises `BadFraming` when it ends early, is malformed, or has more than is allowed."""
 
 
 class Request(msgspec.Struct):

@@ -22,6 +22,7 @@ import msgspec
 from headrace.gateways.http.messages import Request
 from headrace.gateways.s3.errors import S3Error, refused
 from headrace.gateways.s3.keys import KeyRing
+from headrace.gateways.s3.streaming_auth import ChunkSeed
 from headrace.model.sigv4 import (
     ALGORITHM,
     EMPTY_SHA256,
@@ -31,6 +32,7 @@ from headrace.model.sigv4 import (
     canonical_path,
     canonical_query,
     canonical_value,
+    credential_scope,
     split_query,
 )
 from headrace.policy.rules import ANONYMOUS, Caller
@@ -62,6 +64,8 @@ class Identity(msgspec.Struct, frozen=True):
 
     caller: Caller
     content_sha256: bytes = UNSIGNED_PAYLOAD
+    chunk_seed: ChunkSeed | None = None
+    """For a body that is sent in signed chunks."""
 
 
 NOBODY = Identity(ANONYMOUS)
@@ -258,6 +262,8 @@ class Authenticator:
             raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
         lines = _signed_lines(request, scope, "AuthorizationQueryParametersError")
         content = request.headers.get(b"x-amz-content-sha256", UNSIGNED_PAYLOAD)
+        if content.startswith(b"STREAMING-"):
+            raise refused("AccessDenied", "A presigned URL cannot be used with a streamed body.", caller=_text(scope.key_id))
         query = canonical_query([pair for pair in pairs if pair[0] != b"X-Amz-Signature"])
         canonical = b"\n".join((request.method, canonical_path_kept(request.path), query, lines, signed, content))
         return self._compare(scope, stamp, canonical, claimed, content)
@@ -285,6 +291,9 @@ class Authenticator:
         )  # fmt: skip
         if not compare_digest(hmac_digest(key, text, "sha256").hex().encode(), claimed):
             raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
+        if content.startswith(b"STREAMING-AWS4-"):
+            seed = ChunkSeed(key, stamp, credential_scope(scope.date, scope.region), claimed, _text(scope.key_id))
+            return Identity(Caller(scope.key_id.decode()), content, seed)
         return _identity(scope.key_id, content)
 
 
