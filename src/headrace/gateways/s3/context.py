@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from headrace.gateways.http.messages import Request, Response
 from headrace.gateways.s3.auth import Identity
-from headrace.gateways.s3.errors import S3Error
+from headrace.gateways.s3.errors import S3Error, refused
 from headrace.gateways.s3.routes import Route
 from headrace.gateways.s3.target import Target
+from headrace.model.errors import HeadraceError
 from headrace.namespace.namespace import Namespace
+from headrace.namespace.uploads import NamespaceUploads
 from headrace.policy.rules import Action, Policy
 
 
@@ -36,6 +38,22 @@ class Call:
         anonymous = mount is not None and mount.spec.anonymous
         return self.policy.decide(self.identity.caller, action, path, anonymous_mount=anonymous).allowed
 
+    def require(self, action: Action, path: str) -> None:
+        """Raises the audited `S3Error` when the policy does not let this caller do `action` at `path`."""
+        if not self.may(action, path):
+            raise refused("AccessDenied", "Access Denied", caller=self.identity.caller.key_id)
+
+    @property
+    def uploads(self) -> NamespaceUploads:
+        """The multipart uploads of the namespace."""
+        return NamespaceUploads(self.namespace)
+
+    async def check_current_version(self) -> None:
+        """Raises `S3Error` when another version is asked for than the one at hand."""
+        wanted = self.check_version_id()
+        if wanted and wanted != (await self.namespace.info(self.path)).version_id:
+            raise S3Error("NoSuchVersion", "The specified version does not exist.")
+
     def check_version_id(self) -> str:
         """The version asked for; empty for the current one, which is all that unversioned callers see as `null`."""
         wanted = self.target.get("versionId")
@@ -47,3 +65,13 @@ class Call:
 def xml_response(text: str) -> Response:
     """An XML answer."""
     return Response(200, b"content-type: application/xml\r\n", text.encode("utf-8", "replace"))
+
+
+async def missing_code(namespace: Namespace, path: str) -> str:
+    """S3's code for an object or bucket that is not there."""
+    bucket, _, key = path[1:].partition("/")
+    try:
+        there = await namespace.has_bucket(bucket)
+    except HeadraceError:
+        return "NoSuchKey"
+    return "NoSuchKey" if there and key else "NoSuchBucket"

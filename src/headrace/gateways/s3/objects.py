@@ -1,4 +1,4 @@
-"""GetObject, HeadObject, GetObjectAttributes and GetObjectTagging."""
+"""GetObject, HeadObject and GetObjectAttributes."""
 
 from __future__ import annotations
 
@@ -209,13 +209,3 @@ async def get_object_attributes(call: Call) -> Response:
 
 def _checksum_name(name: str) -> str:
     return "ChecksumType" if name == "type" else f"Checksum{name.upper()}"
-
-
-async def get_object_tagging(call: Call) -> Response:
-    """The object's tags."""
-    wanted = call.check_version_id()
-    if wanted and wanted != (await call.namespace.info(call.path)).version_id:
-        raise S3Error("NoSuchVersion", "The specified version does not exist.")
-    tags = await call.namespace.tags(call.path)
-    inner = "".join(f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>" for name, value in tags)
-    return xml_response(f"{DECLARATION}<Tagging {NAMESPACE}><TagSet>{inner}</TagSet></Tagging>")
