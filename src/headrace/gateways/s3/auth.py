@@ -71,6 +71,17 @@ class Identity(msgspec.Struct, frozen=True):
 NOBODY = Identity(ANONYMOUS)
 
 
+class FormClaim(msgspec.Struct, frozen=True):
+    """What a browser's form says about its signer: the fields as they were sent."""
+
+    algorithm: bytes
+    credential: bytes
+    stamp: bytes
+    policy: bytes
+    """In base64, which is what was signed."""
+    signature: bytes
+
+
 class _Scope(msgspec.Struct, frozen=True):
     """What a credential says it is good for."""
 
@@ -214,6 +225,28 @@ class Authenticator:
             return self._by_header(request, authorization, now_s)
         return NOBODY if pairs is None else self._by_query(request, pairs, now_s)
 
+    def identify_form(self, claim: FormClaim, now_s: float) -> Identity:
+        """Who signed a browser's form. Raises `S3Error` unless the signature is right; what it allows is in the policy."""
+        match = _CREDENTIAL.fullmatch(claim.credential)
+        if claim.algorithm != ALGORITHM or match is None:
+            raise refused("InvalidArgument", "X-Amz-Algorithm or X-Amz-Credential of the form is malformed.")
+        scope = _scope(match, b"")
+        signed_at = _stamp_s(claim.stamp)
+        if signed_at is None:
+            raise refused("InvalidArgument", "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+        self._check_scope(scope, claim.stamp, "InvalidArgument")
+        caller = _text(scope.key_id)
+        if not -WINDOW_S <= now_s - signed_at <= MAX_EXPIRES_S:
+            raise refused(
+                "AccessDenied", "The form was signed more than a week ago, or for a time that has not come yet.", caller=caller
+            )
+        key = self._keys.day_key(scope.key_id, scope.date, scope.region)
+        if key is None:
+            raise _unknown_key(caller)
+        if not compare_digest(hmac_digest(key, claim.policy, "sha256").hex().encode(), claim.signature):
+            raise refused("SignatureDoesNotMatch", _MISMATCH, caller=caller)
+        return _identity(scope.key_id, UNSIGNED_PAYLOAD)
+
     def _by_header(self, request: Request, authorization: bytes, now_s: float) -> Identity:
         before, _, claimed = authorization.rpartition(b"Signature=")
         scope = _read_authorization(before)
@@ -282,10 +315,7 @@ class Authenticator:
     def _compare(self, scope: _Scope, stamp: bytes, canonical: bytes, claimed: bytes, content: bytes) -> Identity:
         key = self._keys.day_key(scope.key_id, scope.date, scope.region)
         if key is None:
-            raise refused(
-                "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
-                caller=_text(scope.key_id),
-            )  # fmt: skip
+            raise _unknown_key(_text(scope.key_id))
         text = b"AWS4-HMAC-SHA256\n%b\n%b/%b/s3/aws4_request\n%b" % (
             stamp, scope.date, scope.region, sha256(canonical).hexdigest().encode(),
         )  # fmt: skip
@@ -335,6 +365,10 @@ def _text(raw: bytes) -> str:
 
 def _bad_query(message: str) -> S3Error:
     return refused("AuthorizationQueryParametersError", message)
+
+
+def _unknown_key(caller: str) -> S3Error:
+    return refused("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", caller=caller)
 
 
 def _malformed_header(authorization: bytes) -> S3Error:

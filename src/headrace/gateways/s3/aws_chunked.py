@@ -20,7 +20,7 @@ MAX_LINE_BYTES = 1024
 TRAILER_SIGNATURE = b"x-amz-trailer-signature"
 _SIGNED_SIZE = re.compile(rb"([0-9a-fA-F]{1,16});chunk-signature=([0-9a-f]{64})")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16})")
-_TRAILER_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?)[ \t]*")
+_TRAILER_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\x20-\x7e\t]*)")
 _HEX_SIGNATURE = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -148,7 +148,7 @@ class AwsChunkedDecoder:
         match = _TRAILER_LINE.fullmatch(line[:-1] if self._bare else line[:-2])
         if match is None:
             raise _malformed("a line of the trailer is malformed")
-        self._take_trailer(match[1].lower(), match[2])
+        self._take_trailer(match[1].lower(), match[2].strip(b" \t"))
 
     def _take_trailer(self, name: bytes, value: bytes) -> None:
         if TRAILER_SIGNATURE in self.trailer:

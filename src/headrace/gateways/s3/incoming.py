@@ -7,13 +7,15 @@ of the Amazon S3 API Reference.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import Protocol
 
 from headrace.gateways.http.messages import BadFraming
 from headrace.gateways.s3.aws_chunked import AwsChunkedDecoder
 from headrace.gateways.s3.checksums import Headers, content_md5, declared_checksum, trailing_checksum
 from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.errors import S3Error, refused
+from headrace.gateways.s3.hoisted import request_headers
 from headrace.gateways.s3.proofs import Proofs
 from headrace.gateways.s3.streaming_auth import ChunkSigner
 from headrace.model.reading import Buffer
@@ -29,11 +31,25 @@ _LENGTH = re.compile(rb"[0-9]{1,19}")
 _SHA256 = re.compile(rb"[0-9a-f]{64}")
 
 
+class Decoder(Protocol):
+    """Takes framing off: a state machine without IO."""
+
+    @property
+    def trailer(self) -> Mapping[bytes, bytes]:
+        """What came behind the body; whole when `end` has passed."""
+
+    def feed(self, data: bytes) -> list[Buffer]:
+        """The body's bytes among `data`."""
+
+    def end(self) -> None:
+        """No more will come. Raises `S3Error` unless the body is whole."""
+
+
 class IncomingWrite(Body):
     """A request's body as a write wants it. The last piece is kept back until all that was promised has been proved."""
 
     def __init__(
-        self, source: AsyncIterable[bytes] | None, length: int | None, proofs: Proofs, decoder: AwsChunkedDecoder | None = None
+        self, source: AsyncIterable[bytes] | None, length: int | None, proofs: Proofs, decoder: Decoder | None = None
     ) -> None:
         self.length = length
         self._source = source
@@ -117,23 +133,25 @@ def broken(error: BadFraming) -> S3Error:
 
 
 def _body(call: Call) -> IncomingWrite:
-    headers, source = call.request.headers, call.request.body
+    headers, source = request_headers(call), call.request.body
     content = _content(call)
     if content.startswith(b"STREAMING-"):
-        return _framed(call, content)
+        return _framed(call, headers, content)
     if trailing_checksum(headers) is not None:
         raise S3Error(
             "InvalidRequest", "x-amz-trailer can only be used with a streamed body, as x-amz-content-sha256 must then say."
         )
     sha256 = None if content == UNSIGNED_PAYLOAD else content
     length = 0 if source is None else source.length
+    if length is None and b"x-amz-decoded-content-length" in headers:
+        length = _decoded_length(headers)
     return IncomingWrite(
         source, length, Proofs(declared_checksum(headers), md5=content_md5(headers), sha256=sha256, length=length)
     )
 
 
-def _framed(call: Call, content: bytes) -> IncomingWrite:
-    headers, seed = call.request.headers, call.identity.chunk_seed
+def _framed(call: Call, headers: Headers, content: bytes) -> IncomingWrite:
+    seed = call.identity.chunk_seed
     if content not in (SIGNED_CHUNKS, SIGNED_TRAILER, UNSIGNED_TRAILER):
         raise S3Error("NotImplemented", f"Bodies of the form {content[:80].decode()} are not taken here.")
     if content != UNSIGNED_TRAILER and seed is None:

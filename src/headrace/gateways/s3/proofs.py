@@ -14,7 +14,10 @@ from headrace.model.writing import Pairs
 
 
 class Proofs:
-    """Digests of one body; `sha256` is in hexadecimal, as a caller signs it. What was not promised costs nothing."""
+    """Digests and length of one body; what was not promised costs nothing.
+
+    `sha256` is in hexadecimal, as a caller signs it. `length` is exact; `least` and `most` are limits of a policy.
+    """
 
     def __init__(
         self,
@@ -23,6 +26,8 @@ class Proofs:
         md5: bytes | None = None,
         sha256: bytes | None = None,
         length: int | None = None,
+        least: int = 0,
+        most: int | None = None,
     ) -> None:
         self._declared = checksum
         self._summer = None if checksum is None else Checksummer(checksum.algorithm)
@@ -30,13 +35,19 @@ class Proofs:
         self._md5_hash = None if md5 is None else hashlib.md5(usedforsecurity=False)
         self._sha256 = sha256
         self._sha256_hash = None if sha256 is None else hashlib.sha256()
-        self._left = length
+        self._length = length
+        self._least = least
+        self._most = most
+        self._passed = 0
         self._proved: Pairs = ()
 
     def update(self, data: Buffer) -> None:
-        """Bytes of the body, in order."""
-        if self._left is not None:
-            self._left -= len(data)
+        """Bytes of the body, in order. Raises `S3Error` when there are more than may be."""
+        self._passed += len(data)
+        if self._length is not None and self._passed > self._length:
+            raise S3Error("InvalidRequest", "The body has more bytes than its length says.")
+        if self._most is not None and self._passed > self._most:
+            raise S3Error("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
         if self._summer is not None:
             self._summer.update(data)
         if self._md5_hash is not None:
@@ -46,7 +57,9 @@ class Proofs:
 
     def end(self, trailer: Mapping[bytes, bytes]) -> None:
         """The body is whole, and this came behind it. Raises `S3Error` unless every promise holds."""
-        if self._left:
+        if self._passed < self._least:
+            raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
+        if self._length is not None and self._passed != self._length:
             raise S3Error("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header")
         if self._sha256_hash is not None and not compare_digest(self._sha256_hash.hexdigest().encode(), self._sha256 or b""):
             raise S3Error(
