@@ -98,16 +98,23 @@ class Namespace:
 
     async def create_bucket(self, name: str) -> None:
         """A new first component. Raises `AccessDenied` unless an account mount at `/` allows it, and as `Buckets.create`."""
-        await self._account(name).store.buckets().create(name)
+        await self.account(name).store.buckets().create(name)
 
     async def delete_bucket(self, name: str) -> None:
         """Take an empty first component away. Raises as `create_bucket` and `Buckets.delete`."""
-        await self._account(name).store.buckets().delete(name)
+        await self.account(name).store.buckets().delete(name)
 
-    def _account(self, name: str) -> Mount:
+    def is_mounted(self, name: str) -> bool:
+        """Whether the first component `name` is made by a mount, and not one of the buckets of an account."""
         path = "/" + name
         mount = self.table.find(path)
-        if mount is None or mount.path != "/" or self.table.below(path):
+        return bool(self.table.below(path)) or (mount is not None and mount.path == path)
+
+    def account(self, name: str) -> Mount:
+        """The mount whose buckets may be made and removed. Raises `AccessDenied` with the reason why `name` may not."""
+        path = "/" + name
+        mount = self.table.find(path)
+        if mount is None or mount.path != "/" or self.is_mounted(name):
             raise AccessDenied(f"{path} is made by mounts: see `headrace mount add`", path=path)
         if not mount.spec.create_buckets:
             raise AccessDenied("the mount at / lets no buckets be made or removed: set create_buckets = true on it", path=path)
@@ -149,7 +156,7 @@ class Namespace:
         """Whether `/name` exists. Raises `Unavailable` where that cannot be known now."""
         path = "/" + name
         mount = self.table.find(path)
-        if self.table.below(path) or (mount is not None and mount.path == path):
+        if self.is_mounted(name):
             return True
         if mount is None:
             return False

@@ -43,7 +43,9 @@ _NO_LOCKS = frozenset((b"x-amz-bypass-governance-retention",))
 _TAKEN: dict[Operation, frozenset[bytes]] = {
     Operation.CREATE_BUCKET: frozenset((b"x-amz-acl", b"x-amz-bucket-object-lock-enabled", b"x-amz-object-ownership")),
     Operation.PUT_OBJECT: _DESCRIBING,
-    Operation.COPY_OBJECT: _DESCRIBING | _SOURCE | {b"x-amz-metadata-directive", b"x-amz-tagging-directive", b"x-amz-checksum-algorithm"},
+    Operation.COPY_OBJECT: _DESCRIBING
+    | _SOURCE
+    | {b"x-amz-metadata-directive", b"x-amz-tagging-directive", b"x-amz-checksum-algorithm"},
     Operation.DELETE_OBJECT: _NO_LOCKS,
     Operation.DELETE_OBJECTS: _NO_LOCKS,
     Operation.CREATE_MULTIPART_UPLOAD: _DESCRIBING | _CHECKSUM_WISH,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from headrace.gateways.http.messages import Chunks, Response, render_fields
 from headrace.gateways.s3.errors import error_element, translate
@@ -66,7 +66,7 @@ async def patiently(
     return Response(200, _XML, Chunks(_late(task, show, patience_s)))
 
 
-async def _late(task: asyncio.Future[ObjectInfo], show: Callable[[ObjectInfo], str], patience_s: float) -> AsyncIterator[bytes]:
+async def _late(task: asyncio.Future[ObjectInfo], show: Callable[[ObjectInfo], str], patience_s: float) -> AsyncGenerator[bytes]:
     yield DECLARATION.encode()
     while not task.done():
         yield b" "

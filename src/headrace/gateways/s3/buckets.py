@@ -9,7 +9,7 @@ import re
 from headrace.gateways.http.messages import Response, render_fields
 from headrace.gateways.s3.accepted import OWNER_ID, check_acl, not_honoured
 from headrace.gateways.s3.context import Call, xml_response
-from headrace.gateways.s3.errors import S3Error, refused
+from headrace.gateways.s3.errors import S3Error, refused, translate
 from headrace.gateways.s3.incoming import buffered
 from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp
 from headrace.gateways.s3.xml_in import Shape, read_document
@@ -29,7 +29,11 @@ _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 async def list_buckets(call: Call) -> Response:
     """The buckets that the caller may list; all of them, or a page."""
     target = call.target
-    prefix, limit, after = target.get("prefix"), _limit(target.get("max-buckets")), _decode_token(target.get("continuation-token"))
+    prefix, limit, after = (
+        target.get("prefix"),
+        _limit(target.get("max-buckets")),
+        _decode_token(target.get("continuation-token")),
+    )
     found = await call.namespace.buckets() if target.get("bucket-region", call.region) == call.region else ()
     shown = [b for b in found if b.name.startswith(prefix) and b.name > after and call.may(Action.LIST, f"/{b.name}")]
     page = shown[:limit]
@@ -86,6 +90,8 @@ async def create_bucket(call: Call) -> Response:
         )
     if not valid_bucket_name(name):
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.", detail=(("BucketName", name),))
+    if call.namespace.is_mounted(name):
+        raise translate(BucketExists(f"/{name} is there: a mount makes it", path=f"/{name}"))
     _check_account(call)
     try:
         await call.namespace.create_bucket(name)

@@ -5,19 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headrace.gateways.http.messages import Request, Response
-from headrace.gateways.s3.auth import Identity
+from headrace.gateways.s3.auth import Authenticator, Identity
 from headrace.gateways.s3.errors import S3Error, refused
 from headrace.gateways.s3.routes import Route
 from headrace.gateways.s3.target import Target
 from headrace.model.errors import HeadraceError
+from headrace.model.events import AccessRefused
+from headrace.model.objects import Emit
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.uploads import NamespaceUploads
 from headrace.policy.rules import Action, Policy
 
 
+class Noted:
+    """What the gateway remembers of a request until its answer has left."""
+
+    __slots__ = ("admitted", "caller", "operation", "path", "writes")
+
+    def __init__(self) -> None:
+        self.operation = "Unknown"
+        self.path = ""
+        self.caller = ""
+        self.admitted = False
+        self.writes = False
+        """Whether it was admitted, and is there to change something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated and allowed request."""
+    """One authenticated and allowed request. `emit` takes events, `noted` what is found out late."""
 
     request: Request
     identity: Identity
@@ -27,6 +43,9 @@ class Call:
     policy: Policy
     region: str
     now_s: float
+    authenticator: Authenticator
+    noted: Noted
+    emit: Emit
 
     @property
     def path(self) -> str:
@@ -42,6 +61,13 @@ class Call:
         """Raises the audited `S3Error` when the policy does not let this caller do `action` at `path`."""
         if not self.may(action, path):
             raise refused("AccessDenied", "Access Denied", caller=self.identity.caller.key_id)
+
+    def audit(self, error: S3Error, path: str) -> None:
+        """Leave a line in the audit log when the error says no to the caller."""
+        if error.audited:
+            caller = error.caller or self.identity.caller.key_id
+            method = self.request.method.decode("latin-1")
+            self.emit(AccessRefused(reason=error.code, caller=caller, method=method, path=path, peer=self.request.peer))
 
     @property
     def uploads(self) -> NamespaceUploads:

@@ -9,6 +9,7 @@ import msgspec
 from headrace.gateways.http.messages import Response
 from headrace.gateways.s3.answers import checksum_elements, patiently
 from headrace.gateways.s3.attributes import read_attributes, read_condition, text
+from headrace.gateways.s3.checksums import upload_checksum
 from headrace.gateways.s3.conditions import NAMES, Verdict, judge
 from headrace.gateways.s3.context import Call, missing_code
 from headrace.gateways.s3.errors import S3Error, translate
@@ -17,7 +18,6 @@ from headrace.gateways.s3.put import MAX_PUT_BYTES
 from headrace.gateways.s3.summing import SummedBody
 from headrace.gateways.s3.target import check_names, decode_path
 from headrace.gateways.s3.xml import NAMESPACE, escape, timestamp
-from headrace.gateways.s3.checksums import upload_checksum
 from headrace.model.errors import NotFound
 from headrace.model.objects import ObjectInfo
 from headrace.model.writing import Attributes, Pairs, attributes_of
@@ -81,8 +81,8 @@ async def copy_object(call: Call) -> Response:
     if source.key == call.path and not replace_metadata:
         raise S3Error(
             "InvalidRequest",
-            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, "
-            "storage class, website redirect location or encryption attributes.",
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's "
+            "metadata, storage class, website redirect location or encryption attributes.",
         )
     attributes = await _attributes(call, source, given, replace_metadata=replace_metadata, replace_tags=replace_tags)
     if summed is None:

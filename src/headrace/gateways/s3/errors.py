@@ -27,7 +27,6 @@ from headrace.model.errors import (
     Unsupported,
     VersionChanged,
 )
-from headrace.model.writing import Condition
 
 _STATUSES = {
     "AccessDenied": 403,
@@ -152,10 +151,13 @@ def translate(error: HeadraceError, *, missing: str = "NoSuchKey") -> S3Error:
     return S3Error(code, message)
 
 
-def conflict(condition: Condition) -> S3Error:
+def conflict(*, conditional: bool) -> S3Error:
     """Another write of the same key ran at the same time."""
-    if condition:
-        return S3Error("ConditionalRequestConflict", "The conditional request cannot succeed due to a conflicting operation against this resource.")
+    if conditional:
+        return S3Error(
+            "ConditionalRequestConflict",
+            "The conditional request cannot succeed due to a conflicting operation against this resource.",
+        )
     return S3Error("OperationAborted", _ABORTED)
 
 
@@ -182,7 +184,7 @@ _SAID: tuple[tuple[type[HeadraceError], str, str], ...] = (
     (PartTooSmall, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size"),
     (InvalidPart, "InvalidPart", "One or more of the specified parts could not be found. The part may not have been uploaded, or "
      "the specified entity tag may not match the part's entity tag."),
-    (BucketExists, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it."),
+    (BucketExists, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded."),
     (BucketNotEmpty, "BucketNotEmpty", "The bucket you tried to delete is not empty"),
     (NoSpace, "ServiceUnavailable", "The store behind this path has no room left."),
     (CorruptData, "InternalError", "The bytes at hand did not match their checksum. Please try again."),

@@ -32,7 +32,8 @@ from headrace.policy.rules import Action, Caller, Policy
 
 _MAX_KEPT = 8192
 _SPECIAL = UNSUPPORTED_HEADERS | {
-    EXPECTED_OWNER, b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"x-amz-checksum-mode",
+    EXPECTED_OWNER, b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range",
+    b"x-amz-checksum-mode",
 }  # fmt: skip
 _RANGE = re.compile(rb"bytes=(\d{1,18})-(\d{0,18})")
 _RANGE_UNIT_BYTES = len(b"bytes=")

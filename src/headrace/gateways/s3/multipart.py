@@ -113,7 +113,8 @@ def read_parts(document: bytes) -> tuple[Part, ...]:
         raise malformed()
     if any(first.number >= second.number for first, second in pairwise(parts)):
         raise S3Error(
-            "InvalidPartOrder", "The list of parts was not in ascending order. The parts list must be specified in order by part number."
+            "InvalidPartOrder",
+            "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
         )
     return parts
 
@@ -133,9 +134,9 @@ async def _complete(call: Call, upload: Upload, parts: tuple[Part, ...], conditi
     try:
         return await call.uploads.complete(upload, parts, condition=condition, checksums=expected)
     except CorruptData as error:
-        raise S3Error("BadDigest", "The checksum you specified did not match the calculated checksum of the whole object.") from error
+        raise S3Error("BadDigest", "The checksum you specified did not match that of the whole object.") from error
     except Conflict as error:
-        raise conflict(condition) from error
+        raise conflict(conditional=bool(condition)) from error
 
 
 async def _check_size(call: Call, upload: Upload, parts: tuple[Part, ...]) -> None:
@@ -187,7 +188,7 @@ def _source_range(call: Call, source: ObjectInfo) -> ByteRange | None:
         return None
     match = _SOURCE_RANGE.fullmatch(header.strip(b" \t").decode("latin-1"))
     if match is None or int(match[2]) < int(match[1]):
-        raise S3Error("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last, within the source")
+        raise S3Error("InvalidArgument", "The x-amz-copy-source-range value must be of the form bytes=first-last")
     if int(match[2]) >= source.size:
         raise S3Error("InvalidRange", f"Range specified is not valid for source object of size: {source.size}")
     return ByteRange(int(match[1]), int(match[2]) + 1)

@@ -28,7 +28,11 @@ async def put_object(call: Call) -> Response:
 
 def upload_body(call: Call) -> Body:
     """The body of an upload, of at most `MAX_PUT_BYTES`. Raises `S3Error`, and so does its iteration."""
-    body = incoming_body(call)
+    return bounded(incoming_body(call))
+
+
+def bounded(body: Body) -> Body:
+    """The body, which raises `S3Error`, here or while it is iterated, when it has more than `MAX_PUT_BYTES`."""
     if body.length is None:
         return _Bounded(body)
     if body.length > MAX_PUT_BYTES:

@@ -58,7 +58,7 @@ def header_tags(header: bytes | None) -> Pairs:
     if not header:
         return ()
     if _BAD_ESCAPE.search(header):
-        raise S3Error("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters.")
+        raise S3Error("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as URL query parameters.")
     try:
         pairs = split_query(header.strip(b" \t"))
         return check_tags(tuple((name.decode(), value.decode()) for name, value in pairs))

@@ -42,7 +42,9 @@ async def list_parts(call: Call) -> Response:
         f"{DECLARATION}<ListPartsResult {NAMESPACE}><Bucket>{escape(target.bucket)}</Bucket><Key>{escape(target.key)}</Key>"
         f"<UploadId>{escape(page.upload.id)}</UploadId>{_INITIATOR}{OWNER}<StorageClass>STANDARD</StorageClass>"
         f"<PartNumberMarker>{marker}</PartNumberMarker>{following}<MaxParts>{limit}</MaxParts>"
-        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{about}{''.join(_part(part) for part in parts)}</ListPartsResult>"
+        f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{about}"
+        + "".join(_part(part) for part in parts)
+        + "</ListPartsResult>"
     )
 
 
