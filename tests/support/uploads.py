@@ -217,7 +217,7 @@ def form_type(boundary: str = "BoundaryOfForms") -> dict[str, str]:
 
 
 class Door:
-    """A handler of the real engine that authenticates and takes uploads in, into `objects`: what the operations do, without stores."""
+    """A handler of the real engine that authenticates and takes uploads in, into `objects`."""
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
