@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.model.errors import AccessDenied, NotFound, ReadOnly
+from headrace.model.errors import AccessDenied, NotFound, ReadOnly, Unsupported
 from headrace.model.mounts import WriteMode
 from headrace.model.objects import ByteRange, CommonPrefix, Listing, ObjectInfo, Version, with_key
 from headrace.model.reading import Reading
@@ -144,13 +144,24 @@ class Namespace:
 
     async def buckets(self) -> tuple[BucketInfo, ...]:
         """First components of the namespace, sorted: mounts, and an account mount's buckets."""
+        created_s = await self._created_s()
         names: list[str] = []
         after: str | None = ""
         while after is not None:
             page = await self.list("/", delimiter="/", after=after)
             names.extend(e.key[:-1] for e in page.entries if isinstance(e, CommonPrefix))
             after = page.after
-        return tuple(BucketInfo(name) for name in names)
+        return tuple(BucketInfo(name, created_s.get(name, 0.0)) for name in names)
+
+    async def _created_s(self) -> dict[str, float]:
+        """When the account's buckets were made, as far as that is told."""
+        root = self.table.find("/")
+        if root is None:
+            return {}
+        try:
+            return {bucket.name: bucket.created_s for bucket in await root.store.buckets().list()}
+        except Unsupported:
+            return {}
 
     async def has_bucket(self, name: str) -> bool:
         """Whether `/name` exists. Raises `Unavailable` where that cannot be known now."""
