@@ -406,9 +406,10 @@ def taking() -> Iterator[tuple[Door, int]]:
 
 
 def client(port: int) -> Any:
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 0})
     return boto3.client(
         "s3", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET,
-        region_name="us-east-1", config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 0}),
+        region_name="us-east-1", config=config,
     )  # fmt: skip
 
 

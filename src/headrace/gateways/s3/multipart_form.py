@@ -81,14 +81,14 @@ class FieldsParser:
 
     def _take_header(self) -> bool:
         start = len(self._delimiter)
-        end = self._buffer.find(b"\r\n\r\n", start)
-        if not self._buffer.startswith(self._delimiter[: len(self._buffer)]) or self._buffer[start : start + 1] not in (
-            b"",
-            b"\r",
-        ):
-            if self._buffer.startswith(self._delimiter + b"-"):
-                raise S3Error("InvalidArgument", "POST requires exactly one file upload per request.")
+        if not self._buffer.startswith(self._delimiter[: len(self._buffer)]):
             raise malformed("a part does not begin with its boundary")
+        line_end = self._buffer[start : start + 2]
+        if not b"\r\n".startswith(line_end):
+            if b"--".startswith(line_end):
+                raise S3Error("InvalidArgument", "POST requires exactly one file upload per request.")
+            raise malformed("a boundary is followed by something else than the end of its line")
+        end = self._buffer.find(b"\r\n\r\n", start)
         if end < 0:
             return False
         name, filename = _read_header(self._buffer[start + 2 : end])
