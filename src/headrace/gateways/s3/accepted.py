@@ -50,6 +50,8 @@ _TAKEN: dict[Operation, frozenset[bytes]] = {
     Operation.DELETE_OBJECTS: _NO_LOCKS,
     Operation.CREATE_MULTIPART_UPLOAD: _DESCRIBING | _CHECKSUM_WISH,
     Operation.UPLOAD_PART_COPY: _SOURCE | {b"x-amz-copy-source-range"},
+    Operation.PUT_BUCKET_ACL: frozenset((b"x-amz-acl",)),
+    Operation.PUT_OBJECT_ACL: frozenset((b"x-amz-acl",)),
     Operation.COMPLETE_MULTIPART_UPLOAD: frozenset((b"x-amz-checksum-type", b"x-amz-mp-object-size")),
 }
 _WITH_METADATA = frozenset((Operation.PUT_OBJECT, Operation.COPY_OBJECT, Operation.CREATE_MULTIPART_UPLOAD))
@@ -74,15 +76,19 @@ def check_headers(route: Route, headers: dict[bytes, bytes]) -> None:
             raise refused("AccessDenied", "Access Denied")
 
 
-def check_acl(headers: dict[bytes, bytes]) -> None:
-    """Raises `S3Error` for a canned ACL that says anything else than what is so: callers and rules decide, not objects."""
+def check_acl(headers: dict[bytes, bytes], *, public: bool) -> None:
+    """Raises `S3Error` for a canned ACL that says anything else than what is so.
+
+    Mounts and rules decide who may do what, not buckets and objects: they are their owner's alone, and may be read by
+    everybody where their mount says so (`public`).
+    """
     acl = headers.get(b"x-amz-acl")
     if acl is None:
         return
     name = acl.strip(b" \t").decode("latin-1")
     if name not in _CANNED_ACLS:
         raise S3Error("InvalidArgument", "The canned ACL is none that S3 knows.", detail=(("ArgumentName", "x-amz-acl"),))
-    if name not in _OWNERS_ALONE:
+    if name not in _OWNERS_ALONE and not (public and name == "public-read"):
         raise not_honoured(b"x-amz-acl")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headrace.gateways.s3.accepted import check_acl, check_storage_class
+from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.incoming import stored_encoding
 from headrace.gateways.s3.tags import header_tags
@@ -14,9 +15,10 @@ _KEPT = (b"cache-control", b"content-disposition", b"content-language", b"expire
 Headers = dict[bytes, bytes]
 
 
-def read_attributes(headers: Headers) -> Attributes:
+def read_attributes(call: Call) -> Attributes:
     """Raises `S3Error` for metadata, tags, a canned ACL or a storage class that cannot be kept."""
-    check_acl(headers)
+    headers = call.request.headers
+    check_acl(headers, public=call.public)
     check_storage_class(headers)
     kept = [(name.decode(), text(headers[name])) for name in _KEPT if name in headers]
     encoding = stored_encoding(headers)

@@ -7,6 +7,7 @@ signature itself is compared in constant time, and its refusal says nothing more
 from __future__ import annotations
 
 import re
+import time
 from binascii import hexlify
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.gateways.http.dates import parse_date
 from headrace.gateways.http.messages import Request
 from headrace.gateways.s3.errors import S3Error, refused
 from headrace.gateways.s3.keys import KeyRing
@@ -449,8 +451,10 @@ def _signed_names(signed: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
 
 
 def _date_header(headers: dict[bytes, bytes]) -> bytes:
-    """Old clients sign the `date` header instead of `x-amz-date`, in the same form."""
-    return headers.get(b"date", b"")
+    """Some clients sign the `date` header instead of `x-amz-date`, in the same form or in HTTP's own."""
+    date = headers.get(b"date", b"")
+    seconds = parse_date(date, 0.0)
+    return date if seconds is None else time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds)).encode()
 
 
 @lru_cache(maxsize=1024)

@@ -76,7 +76,7 @@ def _decode_token(token: str) -> str:
 async def create_bucket(call: Call) -> Response:
     """A new bucket of the account that is mounted at `/`, where its mount allows that."""
     headers, name = call.request.headers, call.target.bucket
-    check_acl(headers)
+    check_acl(headers, public=call.public)
     if headers.get(b"x-amz-bucket-object-lock-enabled", b"false").strip().lower() != b"false":
         raise not_honoured(b"x-amz-bucket-object-lock-enabled")
     if headers.get(b"x-amz-object-ownership", b"BucketOwnerEnforced").strip() != b"BucketOwnerEnforced":

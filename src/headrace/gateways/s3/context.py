@@ -51,6 +51,12 @@ class Call:
     def path(self) -> str:
         return self.target.path
 
+    @property
+    def public(self) -> bool:
+        """Whether everybody may read what is here, by the mount's word."""
+        mount = self.namespace.mount_of(self.path)
+        return mount is not None and mount.spec.anonymous
+
     def may(self, action: Action, path: str) -> bool:
         """Whether the policy lets this caller do `action` at `path`."""
         mount = self.namespace.mount_of(path)

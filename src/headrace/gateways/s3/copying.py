@@ -73,7 +73,7 @@ async def copy_object(call: Call) -> Response:
     headers = call.request.headers
     replace_metadata = _replaces(call, b"x-amz-metadata-directive")
     replace_tags = _replaces(call, b"x-amz-tagging-directive")
-    given, condition, summed = read_attributes(headers), read_condition(headers), upload_checksum(headers)
+    given, condition, summed = read_attributes(call), read_condition(headers), upload_checksum(headers)
     call.namespace.writable(call.path)
     source = await find_source(call)
     if source.size > MAX_PUT_BYTES:

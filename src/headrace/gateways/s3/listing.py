@@ -43,8 +43,6 @@ def read_wish(target: Target, *, v2: bool) -> ListWish:
         if target.get("list-type") != "2":
             raise S3Error("InvalidArgument", "list-type is 2 or absent")
         token = target.get("continuation-token")
-        if target.has("continuation-token") and not token:
-            raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
         after = decode_token(token) if token else target.get("start-after")
     else:
         after = target.get("marker")
@@ -148,7 +146,7 @@ def _head_v2(call: Call, wish: ListWish, page: Listing, shown: Callable[[str], s
     return (
         _common(call, wish, shown, page.after is not None)
         + f"<KeyCount>{len(page.entries)}</KeyCount>"
-        + (f"<ContinuationToken>{escape(token)}</ContinuationToken>" if token else "")
+        + (f"<ContinuationToken>{escape(token)}</ContinuationToken>" if call.target.has("continuation-token") else "")
         + (f"<NextContinuationToken>{encode_token(page.after)}</NextContinuationToken>" if page.after is not None else "")
         + (f"<StartAfter>{shown(start)}</StartAfter>" if start else "")
     )

@@ -11,7 +11,7 @@ import msgspec
 from headrace.gateways.http.messages import Response, render_fields
 from headrace.gateways.s3.answers import checksum_elements, patiently
 from headrace.gateways.s3.attributes import plain_tag, read_attributes, read_condition
-from headrace.gateways.s3.checksums import checksum_type, declared_checksum, upload_checksum
+from headrace.gateways.s3.checksums import PREFIX, checksum_type, upload_checksum
 from headrace.gateways.s3.context import Call, xml_response
 from headrace.gateways.s3.copying import copy_result, find_source
 from headrace.gateways.s3.errors import S3Error, conflict
@@ -28,6 +28,8 @@ from headrace.model.writing import Condition, Pairs
 _MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 """Ten thousand parts with a checksum each."""
 _SUMS = {f"Checksum{algorithm.name}": algorithm for algorithm in Algorithm}
+_WHOLE_SUMS = {f"{PREFIX}{algorithm.value}".encode(): algorithm for algorithm in Algorithm}
+_OF_PARTS = re.compile(r"-\d{1,5}\Z")
 _SHAPE = Shape(
     "CompleteMultipartUpload", item=("Part",), item_leaves=frozenset(("PartNumber", "ETag", *_SUMS)), max_items=MAX_PART_NUMBER
 )
@@ -38,7 +40,7 @@ async def create_multipart_upload(call: Call) -> Response:
     """A new upload. Its attributes are the object's when it is completed."""
     headers = call.request.headers
     await buffered(call, 0)
-    attributes, summed = read_attributes(headers), upload_checksum(headers)
+    attributes, summed = read_attributes(call), upload_checksum(headers)
     algorithm, kind = (summed.algorithm.value, summed.type.value) if summed is not None else ("", "")
     upload = await call.uploads.begin(call.path, attributes, checksum=algorithm, checksum_type=kind)
     answer = xml_response(
@@ -77,16 +79,13 @@ async def complete_multipart_upload(call: Call) -> Response:
     """The named parts become the object, at once and whole."""
     headers = call.request.headers
     upload, condition = named_upload(call), read_condition(headers)
-    whole, kind = declared_checksum(headers), checksum_type(headers)
+    expected = _expected(headers)
     # These are said of the object, not of the document that is sent.
     plain = {name: value for name, value in headers.items() if not name.startswith(b"x-amz-checksum-")}
     document = await buffered(
         dataclasses.replace(call, request=msgspec.structs.replace(call.request, headers=plain)), _MAX_DOCUMENT_BYTES
     )
     parts = read_parts(document)
-    expected: Pairs = () if whole is None else ((whole.algorithm.value, whole.value),)
-    if kind is not None:
-        expected = (*expected, ("type", kind.value))
     await _check_size(call, upload, parts)
 
     def show(info: ObjectInfo) -> str:
@@ -104,6 +103,21 @@ async def abort_multipart_upload(call: Call) -> Response:
     await buffered(call, 0)
     await call.uploads.abort(named_upload(call))
     return Response(204)
+
+
+def _expected(headers: dict[bytes, bytes]) -> Pairs:
+    """What the caller says that the whole object's checksum will be, and of what it is one."""
+    kind = checksum_type(headers)
+    found = [(algorithm, headers[name]) for name, algorithm in _WHOLE_SUMS.items() if name in headers]
+    if len(found) > 1:
+        raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+    sums: list[tuple[str, str]] = []
+    for algorithm, raw in found:
+        value = raw.strip(b" \t").decode("latin-1")
+        if read_digest(algorithm, _OF_PARTS.sub("", value)) is None:
+            raise S3Error("BadDigest", f"The {algorithm.name} you specified is not one of a whole object.")
+        sums.append((algorithm.value, value))
+    return tuple(sums) if kind is None else (*sums, ("type", kind.value))
 
 
 def read_parts(document: bytes) -> tuple[Part, ...]:

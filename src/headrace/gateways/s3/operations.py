@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from headrace.gateways.http.messages import Response
+from headrace.gateways.s3.acls import get_bucket_acl, get_object_acl, put_bucket_acl, put_object_acl
 from headrace.gateways.s3.buckets import (
     create_bucket,
     delete_bucket,
@@ -24,7 +25,8 @@ from headrace.gateways.s3.multipart import (
     upload_part,
     upload_part_copy,
 )
-from headrace.gateways.s3.objects import get_object, get_object_attributes, head_object
+from headrace.gateways.s3.object_attributes import get_object_attributes
+from headrace.gateways.s3.objects import get_object, head_object
 from headrace.gateways.s3.post import post_object
 from headrace.gateways.s3.put import put_object
 from headrace.gateways.s3.routes import Operation
@@ -37,6 +39,10 @@ OPERATIONS: dict[Operation, Callable[[Call], Awaitable[Response]]] = {
     Operation.HEAD_BUCKET: head_bucket,
     Operation.CREATE_BUCKET: create_bucket,
     Operation.DELETE_BUCKET: delete_bucket,
+    Operation.GET_BUCKET_ACL: get_bucket_acl,
+    Operation.PUT_BUCKET_ACL: put_bucket_acl,
+    Operation.GET_OBJECT_ACL: get_object_acl,
+    Operation.PUT_OBJECT_ACL: put_object_acl,
     Operation.GET_BUCKET_LOCATION: get_bucket_location,
     Operation.GET_BUCKET_VERSIONING: get_bucket_versioning,
     Operation.LIST_OBJECTS: list_objects,

@@ -20,7 +20,7 @@ MAX_PUT_BYTES = 5 * 1024**3
 async def put_object(call: Call) -> Response:
     """The body becomes the object; nothing is asked of the client before it is known that it may."""
     headers = call.request.headers
-    attributes, condition = read_attributes(headers), read_condition(headers)
+    attributes, condition = read_attributes(call), read_condition(headers)
     call.namespace.writable(call.path)
     info = await call.namespace.write(call.path, upload_body(call), attributes, condition=condition)
     return Response(200, written_fields(info))

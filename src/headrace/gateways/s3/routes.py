@@ -31,6 +31,10 @@ class Operation(StrEnum):
     HEAD_BUCKET = "HeadBucket"
     CREATE_BUCKET = "CreateBucket"
     DELETE_BUCKET = "DeleteBucket"
+    GET_BUCKET_ACL = "GetBucketAcl"
+    PUT_BUCKET_ACL = "PutBucketAcl"
+    GET_OBJECT_ACL = "GetObjectAcl"
+    PUT_OBJECT_ACL = "PutObjectAcl"
     GET_BUCKET_LOCATION = "GetBucketLocation"
     GET_BUCKET_VERSIONING = "GetBucketVersioning"
     LIST_OBJECTS = "ListObjects"
@@ -98,6 +102,8 @@ ROUTES: tuple[Route, ...] = (
     Route("HEAD", Level.BUCKET, "", Operation.HEAD_BUCKET, Action.LIST),
     Route("PUT", Level.BUCKET, "", Operation.CREATE_BUCKET, Action.WRITE),
     Route("DELETE", Level.BUCKET, "", Operation.DELETE_BUCKET, Action.WRITE),
+    Route("GET", Level.BUCKET, "acl", Operation.GET_BUCKET_ACL, Action.LIST),
+    Route("PUT", Level.BUCKET, "acl", Operation.PUT_BUCKET_ACL, Action.WRITE),
     Route("GET", Level.BUCKET, "location", Operation.GET_BUCKET_LOCATION, Action.LIST),
     Route("GET", Level.BUCKET, "versioning", Operation.GET_BUCKET_VERSIONING, Action.LIST),
     Route(
@@ -116,6 +122,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", Level.BUCKET, "", Operation.POST_OBJECT, Action.WRITE),
     Route("POST", Level.BUCKET, "delete", Operation.DELETE_OBJECTS, Action.WRITE),
     Route("GET", Level.OBJECT, "attributes", Operation.GET_OBJECT_ATTRIBUTES, Action.READ, _VERSION),
+    Route("GET", Level.OBJECT, "acl", Operation.GET_OBJECT_ACL, Action.READ, _VERSION),
+    Route("PUT", Level.OBJECT, "acl", Operation.PUT_OBJECT_ACL, Action.WRITE, _VERSION),
     Route("GET", Level.OBJECT, "tagging", Operation.GET_OBJECT_TAGGING, Action.READ, _VERSION),
     Route("PUT", Level.OBJECT, "tagging", Operation.PUT_OBJECT_TAGGING, Action.WRITE, _VERSION),
     Route("DELETE", Level.OBJECT, "tagging", Operation.DELETE_OBJECT_TAGGING, Action.WRITE, _VERSION),
