@@ -18,7 +18,7 @@ from botocore.credentials import Credentials
 from headrace.gateways.s3.keys import KeyRing
 from headrace.gateways.s3.server import S3Gateway, Server, serve
 from headrace.gateways.settings import GatewaySettings
-from headrace.model.mounts import MountSpec
+from headrace.model.mounts import MountSpec, WriteMode
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.reading import Buffer, Piece, Reading, Served
 from headrace.namespace.namespace import Namespace
@@ -72,17 +72,25 @@ class WarmStore(MemoryStore):
         return ReadyReading(found.info, cut, (memoryview(found.body)[cut.start : cut.end],))
 
 
+def spec_of(path: str, *, anonymous: bool, writable: bool) -> MountSpec:
+    write = WriteMode.THROUGH if writable else WriteMode.NONE
+    return MountSpec(path=path, store="memory://", anonymous=anonymous, write=write, create_buckets=writable)
+
+
 class RunningGateway:
     """A gateway that serves; its state may be changed between requests."""
 
-    def __init__(self, stores: dict[str, Store], settings: GatewaySettings, anonymous: tuple[str, ...], policy: Policy) -> None:
+    def __init__(
+        self, stores: dict[str, Store], settings: GatewaySettings, anonymous: tuple[str, ...], policy: Policy, *, writable: bool
+    ) -> None:
         self.stores = stores
         self.events: list[object] = []
         self.clock = MovableClock()
         self.keys = KeyRing({KEY_ID: SECRET})
         self.namespace = Namespace(
             MountTable(
-                Mount(path, MountSpec(path=path, store="memory://", anonymous=path in anonymous), s) for path, s in stores.items()
+                Mount(path, spec_of(path, anonymous=path in anonymous, writable=writable), store)
+                for path, store in stores.items()
             )
         )
         self.gateway = S3Gateway(self.namespace, self.keys, policy, clock=self.clock, emit=self.events.append, settings=settings)
@@ -201,12 +209,12 @@ def split_answers(raw: bytes, *, heads: bool = False) -> list[Answer]:
 @contextmanager
 def gateway(
     stores: dict[str, Store] | None = None, *, settings: GatewaySettings | None = None, anonymous: tuple[str, ...] = (),
-    policy: Policy | None = None, loop: str = "uvloop",
+    policy: Policy | None = None, loop: str = "uvloop", writable: bool = False,
 ) -> Iterator[RunningGateway]:  # fmt: skip
     """A gateway over `stores` by mount path; the default is one warm store at `/data`."""
     if stores is None:
         stores = {"/data": WarmStore()}
-    running = RunningGateway(stores, settings or GatewaySettings(sweep_s=0.05), anonymous, policy or Policy())
+    running = RunningGateway(stores, settings or GatewaySettings(sweep_s=0.05), anonymous, policy or Policy(), writable=writable)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     running.port = sock.getsockname()[1]

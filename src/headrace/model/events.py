@@ -30,6 +30,17 @@ class ReadServed(msgspec.Struct, frozen=True):
     status: int
 
 
+class WriteServed(msgspec.Struct, frozen=True):
+    """A gateway has answered a request that was there to change something. `bytes` is what came in, framing included."""
+
+    mount: str
+    path: str
+    bytes: int
+    seconds: float
+    operation: str
+    status: int
+
+
 class ReadsServed(msgspec.Struct, frozen=True):
     """A gateway has answered `reads` reads of one mount since it last said so, all with the same word."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.model.errors import AccessDenied, NotFound, ReadOnly
+from headrace.model.errors import AccessDenied, NotFound, ReadOnly, Unsupported
 from headrace.model.mounts import WriteMode
 from headrace.model.objects import ByteRange, CommonPrefix, Listing, ObjectInfo, Version, with_key
 from headrace.model.reading import Reading
@@ -98,16 +98,23 @@ class Namespace:
 
     async def create_bucket(self, name: str) -> None:
         """A new first component. Raises `AccessDenied` unless an account mount at `/` allows it, and as `Buckets.create`."""
-        await self._account(name).store.buckets().create(name)
+        await self.account(name).store.buckets().create(name)
 
     async def delete_bucket(self, name: str) -> None:
         """Take an empty first component away. Raises as `create_bucket` and `Buckets.delete`."""
-        await self._account(name).store.buckets().delete(name)
+        await self.account(name).store.buckets().delete(name)
 
-    def _account(self, name: str) -> Mount:
+    def is_mounted(self, name: str) -> bool:
+        """Whether the first component `name` is made by a mount, and not one of the buckets of an account."""
         path = "/" + name
         mount = self.table.find(path)
-        if mount is None or mount.path != "/" or self.table.below(path):
+        return bool(self.table.below(path)) or (mount is not None and mount.path == path)
+
+    def account(self, name: str) -> Mount:
+        """The mount whose buckets may be made and removed. Raises `AccessDenied` with the reason why `name` may not."""
+        path = "/" + name
+        mount = self.table.find(path)
+        if mount is None or mount.path != "/" or self.is_mounted(name):
             raise AccessDenied(f"{path} is made by mounts: see `headrace mount add`", path=path)
         if not mount.spec.create_buckets:
             raise AccessDenied("the mount at / lets no buckets be made or removed: set create_buckets = true on it", path=path)
@@ -137,19 +144,30 @@ class Namespace:
 
     async def buckets(self) -> tuple[BucketInfo, ...]:
         """First components of the namespace, sorted: mounts, and an account mount's buckets."""
+        created_s = await self._created_s()
         names: list[str] = []
         after: str | None = ""
         while after is not None:
             page = await self.list("/", delimiter="/", after=after)
             names.extend(e.key[:-1] for e in page.entries if isinstance(e, CommonPrefix))
             after = page.after
-        return tuple(BucketInfo(name) for name in names)
+        return tuple(BucketInfo(name, created_s.get(name, 0.0)) for name in names)
+
+    async def _created_s(self) -> dict[str, float]:
+        """When the account's buckets were made, as far as that is told."""
+        root = self.table.find("/")
+        if root is None:
+            return {}
+        try:
+            return {bucket.name: bucket.created_s for bucket in await root.store.buckets().list()}
+        except Unsupported:
+            return {}
 
     async def has_bucket(self, name: str) -> bool:
         """Whether `/name` exists. Raises `Unavailable` where that cannot be known now."""
         path = "/" + name
         mount = self.table.find(path)
-        if self.table.below(path) or (mount is not None and mount.path == path):
+        if self.is_mounted(name):
             return True
         if mount is None:
             return False

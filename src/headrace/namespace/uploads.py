@@ -42,6 +42,10 @@ class NamespaceUploads(Multipart):
         page = await _uploads(target).parts(_at(upload, target.key), after=after, limit=limit)
         return msgspec.structs.replace(page, upload=_at(page.upload, upload.key))
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        target = self._namespace.resolve(info.key)
+        return await _uploads(target).parts_of(with_key(info, target.key), after=after, limit=limit)
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:

@@ -45,6 +45,10 @@ class AccountUploads(Multipart):
         page = await uploads.parts(inner, after=after, limit=limit)
         return msgspec.structs.replace(page, upload=_at(page.upload, upload.key))
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        store, inner = self._find(info.key)
+        return await store.multipart().parts_of(with_key(info, inner), after=after, limit=limit)
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:

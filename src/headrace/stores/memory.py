@@ -15,7 +15,7 @@ from headrace.model.errors import InvalidRange, NotFound, SettingsError, Version
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, CommonPrefix, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
-from headrace.model.uploads import MIN_PART_BYTES
+from headrace.model.uploads import MIN_PART_BYTES, Part
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, attributes_of
 from headrace.stores.keys import behind_prefix, check_key, check_text, cut_range, rolled_up
 from headrace.stores.memory_uploads import MemoryUploads
@@ -40,7 +40,7 @@ class MemoryObject(msgspec.Struct, frozen=True):
     info: ObjectInfo
     body: bytes
     tags: Pairs = ()
-    part_sizes: tuple[int, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class BytesReading(Reading):
@@ -109,7 +109,7 @@ class MemoryStore(Store):
         checksums: Pairs = (),
         *,
         etag: str = "",
-        part_sizes: tuple[int, ...] = (),
+        parts: tuple[Part, ...] = (),
     ) -> ObjectInfo:
         """Put the object under a key that was checked."""
         self._puts += 1
@@ -126,11 +126,11 @@ class MemoryStore(Store):
             headers=attributes.headers,
             metadata=attributes.metadata,
             checksums=checksums,
-            parts=len(part_sizes),
+            parts=len(parts),
         )
         if key not in self._objects:
             bisect.insort(self._sorted, key.encode())
-        self._objects[key] = MemoryObject(info, body, tuple(sorted(attributes.tags)), part_sizes)
+        self._objects[key] = MemoryObject(info, body, tuple(sorted(attributes.tags)), parts)
         return info
 
     def current(self, key: str) -> ObjectInfo | None:
@@ -186,7 +186,7 @@ class MemoryStore(Store):
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
         found = self._find(info.key)
         self._check_version(found, info)
-        bounds = part_bounds(found.part_sizes or (info.size,), number)
+        bounds = part_bounds([part.size for part in found.parts] or [info.size], number)
         if bounds is None:
             raise InvalidRange(f"{info.key!r} has no part {number}", path=info.key, size=info.size)
         return bounds
@@ -220,6 +220,12 @@ class MemoryStore(Store):
     async def set_tags(self, key: str, tags: Pairs) -> None:
         self.calls["set_tags"] += 1
         self._objects[key] = msgspec.structs.replace(self._find(key), tags=tuple(sorted(tags)))
+
+    def parts_of(self, info: ObjectInfo) -> tuple[Part, ...]:
+        """The parts that the object was made from. Raises `NotFound`, `VersionChanged`."""
+        found = self._find(info.key)
+        self._check_version(found, info)
+        return found.parts
 
     def multipart(self) -> MemoryUploads:
         return self._uploads

@@ -47,8 +47,10 @@ class Objects(Protocol):
         checksums: Pairs = (),
         *,
         etag: str = "",
-        part_sizes: tuple[int, ...] = (),
+        parts: tuple[Part, ...] = (),
     ) -> ObjectInfo: ...
+
+    def parts_of(self, info: ObjectInfo) -> tuple[Part, ...]: ...
 
 
 class _Begun(msgspec.Struct):
@@ -98,6 +100,9 @@ class MemoryUploads(Multipart):
         page = tuple([begun.parts[number][0] for number in numbers[:limit]])
         return PartListing(begun.upload, page, page[-1].number if len(numbers) > limit else None)
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        return self._objects.parts_of(info)[after : after + limit]
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:
@@ -110,8 +115,8 @@ class MemoryUploads(Multipart):
         check_checksums(key, checksums, kept)
         check_condition(condition, self._objects.current(key), key)
         data = b"".join([begun.parts[part.number][1] for part in chosen])
-        sizes = tuple([part.size for part in chosen])
-        info = self._objects.publish(key, data, begun.attributes, kept, etag=parts_etag(chosen), part_sizes=sizes)
+        renumbered = tuple([msgspec.structs.replace(part, number=number) for number, part in enumerate(chosen, 1)])
+        info = self._objects.publish(key, data, begun.attributes, kept, etag=parts_etag(chosen), parts=renumbered)
         del self._begun[upload.id]
         self._completed[upload.id] = (key, named, info)
         if len(self._completed) > _REMEMBERED:

@@ -35,14 +35,14 @@ def decode(decoder: BodyDecoder, data: bytes, cuts: list[int]) -> tuple[bytes, b
 )
 def test_chunks_decode_however_they_are_cut(chunks: list[bytes], cuts: list[int], after: bytes, trailer: bytes) -> None:
     wire = b"".join(b"%x;e=1\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailer + b"\r\n"
-    decoder = BodyDecoder(CHUNKED, 1 << 20)
+    decoder = BodyDecoder(CHUNKED)
     assert decode(decoder, wire + after, cuts) == (b"".join(chunks), after)
     assert decoder.done
 
 
 @given(body=st.binary(max_size=100), cuts=st.lists(st.integers(0, 120), max_size=5), after=st.binary(max_size=10))
 def test_a_length_decodes_however_it_is_cut(body: bytes, cuts: list[int], after: bytes) -> None:
-    decoder = BodyDecoder(len(body), 1 << 20)
+    decoder = BodyDecoder(len(body))
     assert decode(decoder, body + after, cuts) == (body, after)
 
 
@@ -69,18 +69,30 @@ def test_a_length_decodes_however_it_is_cut(body: bytes, cuts: list[int], after:
 )
 def test_refuses_malformed_chunks(wire: bytes) -> None:
     with pytest.raises(BadFraming):
-        BodyDecoder(CHUNKED, 1 << 20).feed(wire)
+        BodyDecoder(CHUNKED).feed(wire)
 
 
-def test_refuses_more_than_is_allowed() -> None:
+@pytest.mark.parametrize(("length", "wire"), [(CHUNKED, b"b\r\n" + b"x" * 11), (11, b"x")])
+async def test_refuses_more_than_is_allowed(length: int, wire: bytes) -> None:
+    asked: list[bool] = []
+    body = IncomingBody(length, 10, lambda: asked.append(True), lambda on: None)
+    body.feed(wire)
     with pytest.raises(BadFraming) as caught:
-        BodyDecoder(CHUNKED, 10).feed(b"b\r\n" + b"x" * 11)
+        await _read(body)
     assert caught.value.status == 413
+    assert asked == [True] * (length == CHUNKED), "what is announced too long is not asked for"
+
+
+async def test_an_upload_may_have_more() -> None:
+    body = IncomingBody(11, 10, lambda: None, lambda on: None)
+    body.allow(None)
+    body.feed(b"x" * 11)
+    assert await _read(body) == b"x" * 11
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
-    decoder = BodyDecoder(CHUNKED, 1 << 20)
+    decoder = BodyDecoder(CHUNKED)
     try:
         pieces, rest = decoder.feed(data)
     except BadFraming:

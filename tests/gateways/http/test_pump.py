@@ -160,4 +160,4 @@ def test_continue_is_said_only_when_the_body_is_read() -> None:
             assert sock.recv(4096).startswith(b"HTTP/1.1 200")
         refused, _, _ = running.sign("PUT", "/data/key", headers, body=b"xyz").partition(b"\r\n\r\n")
         answers = exchange(running.host, running.port, refused + b"\r\n\r\n")
-        assert [answer.status for answer in answers] == [501]
+        assert [answer.status for answer in answers] == [403]

@@ -19,11 +19,10 @@ _MAX_TRAILER_BYTES = 16384
 class BodyDecoder:
     """Takes bytes as they come and gives out the body's. `feed` returns what it did not need."""
 
-    def __init__(self, length: int, max_bytes: int) -> None:
+    def __init__(self, length: int) -> None:
         self.done = length == 0
         self._chunked = length == CHUNKED
         self._left = 0 if self._chunked else length
-        self._allowed = max_bytes
         self._line = b""
         self._trailer = -1
         self._after_chunk = False
@@ -35,9 +34,6 @@ class BodyDecoder:
             if self._left:
                 piece, data = data[: self._left], data[self._left :]
                 self._left -= len(piece)
-                self._allowed -= len(piece)
-                if self._allowed < 0:
-                    raise BadFraming(413, "the body is longer than is taken here")
                 pieces.append(piece)
                 self._after_chunk = self._chunked and not self._left
                 self.done = not self._chunked and not self._left
@@ -84,7 +80,9 @@ class IncomingBody:
 
     def __init__(self, length: int, max_bytes: int, wanted: Callable[[], None], flow: Callable[[bool], None]) -> None:
         self.length = None if length == CHUNKED else length
-        self._decoder = BodyDecoder(length, max_bytes)
+        self._decoder = BodyDecoder(length)
+        self._allowed: int | None = max_bytes
+        self._given = 0
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
         self._failure: BadFraming | None = None
@@ -103,6 +101,10 @@ class IncomingBody:
     def starved(self) -> bool:
         """Whether somebody waits for the client to send more."""
         return self._waiter is not None
+
+    def allow(self, max_bytes: int | None) -> None:
+        """`Body.allow`."""
+        self._allowed = max_bytes
 
     def feed(self, data: bytes) -> bytes:
         """Take in what arrived; returns the bytes behind the body. Raises `BadFraming`."""
@@ -125,7 +127,12 @@ class IncomingBody:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def _check_allowed(self, length: int) -> None:
+        if self._allowed is not None and length > self._allowed:
+            raise BadFraming(413, "the body is longer than is taken here")
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._check_allowed(self.length or 0)
         if not self.started:
             self.started = True
             self._wanted()
@@ -135,6 +142,8 @@ class IncomingBody:
                 self._waiting -= len(piece)
                 if self._waiting <= self._HIGH // 2:
                     self._flow(True)
+                self._given += len(piece)
+                self._check_allowed(self._given)
                 yield piece
             if self._failure is not None:
                 raise self._failure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Protocol
 
 import msgspec
@@ -27,9 +27,14 @@ class Body(Protocol):
 
     length: int | None
     """Announced length in bytes; None when chunked."""
+    received: int
+    """Bytes that have come so far, framing included."""
+
+    def allow(self, max_bytes: int | None) -> None:
+        """How many bytes it may have, from now on; None: as many as come. At first: as for a request that is no upload."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body's bytes in order. Raises `BadFraming` when it ends early or is malformed."""
+        """The body's bytes in order. Raises `BadFraming` when it ends early, is malformed, or has more than is allowed."""
 
 
 class Request(msgspec.Struct):
@@ -52,6 +57,25 @@ class Request(msgspec.Struct):
     """The handler's own, from `quick` or `handle` to `finished`."""
 
 
+class Chunks:
+    """A body whose length is not known when its first bytes leave. Sent in chunks; to HTTP/1.0 clients until the close.
+
+    Like a `Reading` it must be iterated to its end or closed.
+    """
+
+    __slots__ = ("_pieces", "framed")
+
+    def __init__(self, pieces: AsyncGenerator[bytes]) -> None:
+        self._pieces = pieces
+        self.framed = True
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+
+
 class Response(msgspec.Struct, frozen=True):
     """What to answer. `fields` are whole header lines, as `render_fields` makes them.
 
@@ -61,7 +85,7 @@ class Response(msgspec.Struct, frozen=True):
 
     status: int
     fields: bytes = b""
-    body: bytes | Reading = b""
+    body: bytes | Reading | Chunks = b""
     length: int = -1
     close: bool = False
 

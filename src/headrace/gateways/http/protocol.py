@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from headrace.gateways.http.body import IncomingBody
 from headrace.gateways.http.head import NO_BODY, HeadParser, body_length, keeps_alive
-from headrace.gateways.http.messages import BadFraming, Begun, Handler, Request, Response
+from headrace.gateways.http.messages import BadFraming, Begun, Chunks, Handler, Request, Response
 from headrace.gateways.http.pump import Pump
 from headrace.gateways.http.wire import CONTINUE, response_head
 from headrace.model.reading import Reading
@@ -282,7 +282,7 @@ class Connection(asyncio.Protocol):
             self._handler.finished(request, Response(_CLIENT_LEFT), 0, complete=False)
             raise
         if self.phase == CLOSED:
-            if isinstance(response.body, Reading):
+            if isinstance(response.body, Reading | Chunks):
                 await response.body.aclose()
             self._handler.finished(request, response, 0, complete=False)
             return
@@ -298,6 +298,9 @@ class Connection(asyncio.Protocol):
         """Begin the answer, and end the request when all of it was handed on at once."""
         body = self._body
         if response.close or not request.keep_alive or self._server.draining or (body is not None and not body.done):
+            self._close_after = True
+        if isinstance(response.body, Chunks) and not request.http11:
+            response.body.framed = False
             self._close_after = True
         head = response_head(request, response, self._server.date_line, self._close_after)
         self._response = response

@@ -13,6 +13,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from headrace.gateways.http.messages import Chunks
 from headrace.model.reading import Buffer, FileSlice, Piece, Reading
 
 WRITE_BYTES = 256 * 1024
@@ -43,7 +44,7 @@ class Pump:
         self._watching = False
         self._waiting = False
         self._drained: asyncio.Future[None] | None = None
-        self.streaming: Reading | None = None
+        self.streaming: Reading | Chunks | None = None
         self.failure: Exception | None = None
         """What broke the last stream."""
         self.body_sent = 0
@@ -52,17 +53,17 @@ class Pump:
         self._failed = False
         transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
 
-    def begin(self, head: bytes, body: bytes | Reading) -> bool:
+    def begin(self, head: bytes, body: bytes | Reading | Chunks) -> bool:
         """Start an answer. True when all of it was taken at once; else `done` is called later.
 
-        A `Reading` without ready pieces is left in `streaming`, for `stream`.
+        `Chunks`, and a `Reading` without ready pieces, are left in `streaming`, for `stream`.
         """
         if isinstance(body, bytes):
             self.transport.write(head + body if body else head)
             self.body_sent = len(body)
             self._total += len(body)
             return True
-        ready = body.ready
+        ready = None if isinstance(body, Chunks) else body.ready
         self.body_sent = 0
         if ready is None:
             self.streaming = body
@@ -94,23 +95,26 @@ class Pump:
         self._total += size
 
     async def stream(self) -> None:
-        """Send the Reading in `streaming`. Ends the answer incomplete when it fails; never short."""
+        """Send what is in `streaming`. Ends the answer incomplete when it fails; never short."""
         reading = self.streaming
         assert reading is not None  # noqa: S101  the connection calls only then
         complete = False
+        framed = isinstance(reading, Chunks) and reading.framed
         self.failure = None
         try:
             self.transport.write(self._head)
             self._head = b""
             async for buffer in reading:
-                self.transport.write(buffer)
+                self.transport.write(b"%x\r\n%b\r\n" % (len(buffer), bytes(buffer)) if framed else buffer)
                 self.body_sent += len(buffer)
                 self._total += len(buffer)
                 if self.paused:
                     self._drained = self._loop.create_future()
                     await self._drained
                     self._drained = None
-            complete = self.body_sent == reading.range.length
+            if framed:
+                self.transport.write(b"0\r\n\r\n")
+            complete = isinstance(reading, Chunks) or self.body_sent == reading.range.length
         except Exception as error:  # noqa: BLE001  whatever broke the body, the connection is aborted: it cannot look whole
             self.failure = error
         finally:

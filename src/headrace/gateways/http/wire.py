@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from headrace.gateways.http.messages import Request, Response
+from headrace.gateways.http.messages import Chunks, Request, Response
 from headrace.model.reading import Reading
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -24,6 +24,9 @@ def response_head(request: Request | None, response: Response, date_line: bytes,
     length = response.length
     if length < 0:
         body = response.body
+        if isinstance(body, Chunks):
+            coding = b"transfer-encoding: chunked\r\n" if body.framed else b""
+            return b"%s%s%s%s%s\r\n" % (STATUS_LINES[status], date_line, response.fields, coding, connection)
         if isinstance(body, Reading):
             wanted = body.range
             length = wanted.end - wanted.start

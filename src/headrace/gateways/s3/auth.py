@@ -7,6 +7,7 @@ signature itself is compared in constant time, and its refusal says nothing more
 from __future__ import annotations
 
 import re
+import time
 from binascii import hexlify
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,9 +20,11 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.gateways.http.dates import parse_date
 from headrace.gateways.http.messages import Request
 from headrace.gateways.s3.errors import S3Error, refused
 from headrace.gateways.s3.keys import KeyRing
+from headrace.gateways.s3.streaming_auth import ChunkSeed
 from headrace.model.sigv4 import (
     ALGORITHM,
     EMPTY_SHA256,
@@ -31,6 +34,7 @@ from headrace.model.sigv4 import (
     canonical_path,
     canonical_query,
     canonical_value,
+    credential_scope,
     split_query,
 )
 from headrace.policy.rules import ANONYMOUS, Caller
@@ -62,9 +66,22 @@ class Identity(msgspec.Struct, frozen=True):
 
     caller: Caller
     content_sha256: bytes = UNSIGNED_PAYLOAD
+    chunk_seed: ChunkSeed | None = None
+    """For a body that is sent in signed chunks."""
 
 
 NOBODY = Identity(ANONYMOUS)
+
+
+class FormClaim(msgspec.Struct, frozen=True):
+    """What a browser's form says about its signer: the fields as they were sent."""
+
+    algorithm: bytes
+    credential: bytes
+    stamp: bytes
+    policy: bytes
+    """In base64, which is what was signed."""
+    signature: bytes
 
 
 class _Scope(msgspec.Struct, frozen=True):
@@ -210,6 +227,28 @@ class Authenticator:
             return self._by_header(request, authorization, now_s)
         return NOBODY if pairs is None else self._by_query(request, pairs, now_s)
 
+    def identify_form(self, claim: FormClaim, now_s: float) -> Identity:
+        """Who signed a browser's form. Raises `S3Error` unless the signature is right; what it allows is in the policy."""
+        match = _CREDENTIAL.fullmatch(claim.credential)
+        if claim.algorithm != ALGORITHM or match is None:
+            raise refused("InvalidArgument", "X-Amz-Algorithm or X-Amz-Credential of the form is malformed.")
+        scope = _scope(match, b"")
+        signed_at = _stamp_s(claim.stamp)
+        if signed_at is None:
+            raise refused("InvalidArgument", "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
+        self._check_scope(scope, claim.stamp, "InvalidArgument")
+        caller = _text(scope.key_id)
+        if not -WINDOW_S <= now_s - signed_at <= MAX_EXPIRES_S:
+            raise refused(
+                "AccessDenied", "The form was signed more than a week ago, or for a time that has not come yet.", caller=caller
+            )
+        key = self._keys.day_key(scope.key_id, scope.date, scope.region)
+        if key is None:
+            raise _unknown_key(caller)
+        if not compare_digest(hmac_digest(key, claim.policy, "sha256").hex().encode(), claim.signature):
+            raise refused("SignatureDoesNotMatch", _MISMATCH, caller=caller)
+        return _identity(scope.key_id, UNSIGNED_PAYLOAD)
+
     def _by_header(self, request: Request, authorization: bytes, now_s: float) -> Identity:
         before, _, claimed = authorization.rpartition(b"Signature=")
         scope = _read_authorization(before)
@@ -258,6 +297,8 @@ class Authenticator:
             raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
         lines = _signed_lines(request, scope, "AuthorizationQueryParametersError")
         content = request.headers.get(b"x-amz-content-sha256", UNSIGNED_PAYLOAD)
+        if content.startswith(b"STREAMING-"):
+            raise refused("AccessDenied", "A presigned URL cannot be used with a streamed body.", caller=_text(scope.key_id))
         query = canonical_query([pair for pair in pairs if pair[0] != b"X-Amz-Signature"])
         canonical = b"\n".join((request.method, canonical_path_kept(request.path), query, lines, signed, content))
         return self._compare(scope, stamp, canonical, claimed, content)
@@ -276,15 +317,15 @@ class Authenticator:
     def _compare(self, scope: _Scope, stamp: bytes, canonical: bytes, claimed: bytes, content: bytes) -> Identity:
         key = self._keys.day_key(scope.key_id, scope.date, scope.region)
         if key is None:
-            raise refused(
-                "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
-                caller=_text(scope.key_id),
-            )  # fmt: skip
+            raise _unknown_key(_text(scope.key_id))
         text = b"AWS4-HMAC-SHA256\n%b\n%b/%b/s3/aws4_request\n%b" % (
             stamp, scope.date, scope.region, sha256(canonical).hexdigest().encode(),
         )  # fmt: skip
         if not compare_digest(hmac_digest(key, text, "sha256").hex().encode(), claimed):
             raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
+        if content.startswith(b"STREAMING-AWS4-"):
+            seed = ChunkSeed(key, stamp, credential_scope(scope.date, scope.region), claimed, _text(scope.key_id))
+            return Identity(Caller(scope.key_id.decode()), content, seed)
         return _identity(scope.key_id, content)
 
 
@@ -326,6 +367,10 @@ def _text(raw: bytes) -> str:
 
 def _bad_query(message: str) -> S3Error:
     return refused("AuthorizationQueryParametersError", message)
+
+
+def _unknown_key(caller: str) -> S3Error:
+    return refused("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", caller=caller)
 
 
 def _malformed_header(authorization: bytes) -> S3Error:
@@ -406,8 +451,10 @@ def _signed_names(signed: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
 
 
 def _date_header(headers: dict[bytes, bytes]) -> bytes:
-    """Old clients sign the `date` header instead of `x-amz-date`, in the same form."""
-    return headers.get(b"date", b"")
+    """Some clients sign the `date` header instead of `x-amz-date`, in the same form or in HTTP's own."""
+    date = headers.get(b"date", b"")
+    seconds = parse_date(date, 0.0)
+    return date if seconds is None else time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds)).encode()
 
 
 @lru_cache(maxsize=1024)

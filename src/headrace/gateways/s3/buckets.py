@@ -1,26 +1,128 @@
-"""ListBuckets, HeadBucket, GetBucketLocation and GetBucketVersioning."""
+"""Buckets: listed, described, made and removed."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
+
 from headrace.gateways.http.messages import Response, render_fields
+from headrace.gateways.s3.accepted import OWNER_ID, check_acl, not_honoured
 from headrace.gateways.s3.context import Call, xml_response
-from headrace.gateways.s3.errors import S3Error
+from headrace.gateways.s3.errors import S3Error, refused, translate
+from headrace.gateways.s3.incoming import buffered
 from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp
+from headrace.gateways.s3.xml_in import Shape, read_document
+from headrace.model.errors import AccessDenied, BucketExists, InvalidKey
 from headrace.policy.rules import Action
 
-OWNER = "<Owner><ID>headrace</ID><DisplayName>headrace</DisplayName></Owner>"
+OWNER = f"<Owner><ID>{OWNER_ID}</ID><DisplayName>{OWNER_ID}</DisplayName></Owner>"
+_MAX_LISTED = 10_000
+_MAX_DOCUMENT_BYTES = 64 * 1024
+_SHAPE = Shape("CreateBucketConfiguration", frozenset(("LocationConstraint",)))
+_FIRST_REGION = "us-east-1"
+"""Where making a bucket once more is no error with S3, and where no place is named."""
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
 
 async def list_buckets(call: Call) -> Response:
-    """The buckets that the caller may list."""
-    shown = [bucket for bucket in await call.namespace.buckets() if call.may(Action.LIST, f"/{bucket.name}")]
+    """The buckets that the caller may list; all of them, or a page."""
+    target = call.target
+    prefix, limit, after = (
+        target.get("prefix"),
+        _limit(target.get("max-buckets")),
+        _decode_token(target.get("continuation-token")),
+    )
+    found = await call.namespace.buckets() if target.get("bucket-region", call.region) == call.region else ()
+    shown = [b for b in found if b.name.startswith(prefix) and b.name > after and call.may(Action.LIST, f"/{b.name}")]
+    page = shown[:limit]
     inner = "".join(
         f"<Bucket><Name>{escape(bucket.name)}</Name><CreationDate>{timestamp(int(bucket.created_s))}</CreationDate></Bucket>"
-        for bucket in shown
+        for bucket in page
     )
+    following = f"<ContinuationToken>{_encode_token(page[-1].name)}</ContinuationToken>" if len(shown) > len(page) else ""
     return xml_response(
-        f"{DECLARATION}<ListAllMyBucketsResult {NAMESPACE}>{OWNER}<Buckets>{inner}</Buckets></ListAllMyBucketsResult>"
+        f"{DECLARATION}<ListAllMyBucketsResult {NAMESPACE}>{OWNER}<Buckets>{inner}</Buckets>{following}"
+        + (f"<Prefix>{escape(prefix)}</Prefix>" if prefix else "")
+        + "</ListAllMyBucketsResult>"
     )
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return _MAX_LISTED
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= _MAX_LISTED:
+        raise S3Error("InvalidArgument", f"Argument max-buckets must be an integer between 1 and {_MAX_LISTED}")
+    return int(text[:9])
+
+
+def _encode_token(name: str) -> str:
+    return base64.urlsafe_b64encode(b"bucket:" + name.encode()).decode()
+
+
+def _decode_token(token: str) -> str:
+    if not token:
+        return ""
+    try:
+        kind, _, name = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeError):
+        kind = name = ""
+    if kind != "bucket" or not name:
+        raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
+    return name
+
+
+async def create_bucket(call: Call) -> Response:
+    """A new bucket of the account that is mounted at `/`, where its mount allows that."""
+    headers, name = call.request.headers, call.target.bucket
+    check_acl(headers, public=call.public)
+    if headers.get(b"x-amz-bucket-object-lock-enabled", b"false").strip().lower() != b"false":
+        raise not_honoured(b"x-amz-bucket-object-lock-enabled")
+    if headers.get(b"x-amz-object-ownership", b"BucketOwnerEnforced").strip() != b"BucketOwnerEnforced":
+        raise not_honoured(b"x-amz-object-ownership")
+    document = await buffered(call, _MAX_DOCUMENT_BYTES)
+    place = read_document(document, _SHAPE).leaves.get("LocationConstraint", "") if document else ""
+    if place not in ("", call.region):
+        raise S3Error(
+            "IllegalLocationConstraintException",
+            f"The {place[:100]} location constraint is incompatible for the region specific endpoint this request was sent to.",
+        )
+    if not valid_bucket_name(name):
+        raise S3Error("InvalidBucketName", "The specified bucket is not valid.", detail=(("BucketName", name),))
+    if call.namespace.is_mounted(name):
+        raise translate(BucketExists(f"/{name} is there: a mount makes it", path=f"/{name}"))
+    _check_account(call)
+    try:
+        await call.namespace.create_bucket(name)
+    except BucketExists:
+        if call.region != _FIRST_REGION:
+            raise
+    except InvalidKey as error:
+        raise S3Error("InvalidBucketName", "The specified bucket is not valid.", detail=(("BucketName", name),)) from error
+    return Response(200, render_fields((("location", f"/{name}"),)))
+
+
+async def delete_bucket(call: Call) -> Response:
+    """The bucket is gone; it must be empty."""
+    await buffered(call, 0)
+    await require_bucket(call)
+    _check_account(call)
+    await call.namespace.delete_bucket(call.target.bucket)
+    return Response(204)
+
+
+def valid_bucket_name(name: str) -> bool:
+    """Whether S3 lets a bucket be called so."""
+    return _NAME.fullmatch(name) is not None and _ADDRESS.fullmatch(name) is None and not name.startswith("xn--")
+
+
+def _check_account(call: Call) -> None:
+    """Raises `S3Error` with the reason when buckets are not made or removed here."""
+    try:
+        call.namespace.account(call.target.bucket)
+    except AccessDenied as error:
+        raise refused("AccessDenied", f"Access Denied: {error}", caller=call.identity.caller.key_id) from error
 
 
 async def head_bucket(call: Call) -> Response:
@@ -30,7 +132,7 @@ async def head_bucket(call: Call) -> Response:
 
 async def get_bucket_location(call: Call) -> Response:
     await require_bucket(call)
-    region = "" if call.region == "us-east-1" else escape(call.region)
+    region = "" if call.region == _FIRST_REGION else escape(call.region)
     return xml_response(f"{DECLARATION}<LocationConstraint {NAMESPACE}>{region}</LocationConstraint>")
 
 

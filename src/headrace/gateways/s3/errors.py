@@ -7,11 +7,20 @@ import math
 from headrace.gateways.s3.xml import escape
 from headrace.model.errors import (
     AccessDenied,
+    BucketExists,
+    BucketNotEmpty,
+    ConditionFailed,
+    Conflict,
     CorruptData,
     HeadraceError,
     InvalidKey,
+    InvalidPart,
     InvalidRange,
+    NoSpace,
+    NoSuchUpload,
     NotFound,
+    PartTooSmall,
+    ReadOnly,
     ResidencyRefused,
     Throttled,
     Unavailable,
@@ -23,25 +32,47 @@ _STATUSES = {
     "AccessDenied": 403,
     "AuthorizationHeaderMalformed": 400,
     "AuthorizationQueryParametersError": 400,
+    "BadDigest": 400,
     "BadRequest": 400,
-    "EntityTooLarge": 413,
+    "BucketAlreadyOwnedByYou": 409,
+    "BucketNotEmpty": 409,
+    "ConditionalRequestConflict": 409,
+    "EntityTooLarge": 400,
+    "EntityTooSmall": 400,
     "ExpiredToken": 400,
+    "IllegalLocationConstraintException": 400,
+    "IncompleteBody": 400,
     "InternalError": 500,
     "InvalidAccessKeyId": 403,
     "InvalidArgument": 400,
     "InvalidBucketName": 400,
+    "InvalidChunkSizeError": 403,
+    "InvalidDigest": 400,
+    "InvalidPart": 400,
     "InvalidPartNumber": 416,
+    "InvalidPartOrder": 400,
+    "InvalidPolicyDocument": 400,
     "InvalidRange": 416,
     "InvalidRequest": 400,
+    "InvalidStorageClass": 400,
+    "InvalidTag": 400,
     "InvalidToken": 400,
     "InvalidURI": 400,
     "KeyTooLongError": 400,
+    "MalformedPOSTRequest": 400,
+    "MalformedXML": 400,
+    "MaxMessageLengthExceeded": 400,
+    "MaxPostPreDataLengthExceededError": 400,
+    "MetadataTooLarge": 400,
     "MethodNotAllowed": 405,
+    "MissingContentLength": 411,
     "NoSuchBucket": 404,
     "NoSuchKey": 404,
+    "NoSuchUpload": 404,
     "NoSuchVersion": 404,
     "NotImplemented": 501,
     "NotModified": 304,
+    "OperationAborted": 409,
     "PreconditionFailed": 412,
     "RequestTimeTooSkewed": 403,
     "RequestTimeout": 400,
@@ -85,12 +116,14 @@ def refused(code: str, message: str, *, caller: str = "", detail: tuple[tuple[st
 
 def error_body(error: S3Error, resource: str, request_id: str, host_id: str) -> bytes:
     """The XML of a refusal."""
+    where = f"<Resource>{escape(resource)}</Resource><RequestId>{request_id}</RequestId><HostId>{escape(host_id)}</HostId>"
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{error_element(error, where)}'.encode("utf-8", "replace")
+
+
+def error_element(error: S3Error, where: str = "") -> str:
+    """A refusal as an element, with `where` at its end."""
     detail = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in error.detail)
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message>{detail}"
-        f"<Resource>{escape(resource)}</Resource><RequestId>{request_id}</RequestId><HostId>{escape(host_id)}</HostId></Error>"
-    ).encode("utf-8", "replace")
+    return f"<Error><Code>{error.code}</Code><Message>{escape(error.message)}</Message>{detail}{where}</Error>"
 
 
 def translate(error: HeadraceError, *, missing: str = "NoSuchKey") -> S3Error:
@@ -107,13 +140,28 @@ def translate(error: HeadraceError, *, missing: str = "NoSuchKey") -> S3Error:
             return S3Error("SlowDown", "Please reduce your request rate.", fields=fields)
         return S3Error("ServiceUnavailable", "The store behind this path cannot be reached now. Please try again.", fields=fields)
     code, message = _plain(error, missing)
+    if isinstance(error, PartTooSmall):
+        return S3Error(code, message, detail=(("PartNumber", str(error.number)),))
     if isinstance(error, InvalidRange):
         return S3Error(
             code, message, detail=(("ActualObjectSize", str(error.size)),), fields=(("content-range", f"bytes */{error.size}"),)
         )
+    if isinstance(error, ReadOnly):
+        return refused(code, message)
     return S3Error(code, message)
 
 
+def conflict(*, conditional: bool) -> S3Error:
+    """Another write of the same key ran at the same time."""
+    if conditional:
+        return S3Error(
+            "ConditionalRequestConflict",
+            "The conditional request cannot succeed due to a conflicting operation against this resource.",
+        )
+    return S3Error("OperationAborted", _ABORTED)
+
+
+_ABORTED = "A conflicting conditional operation is currently in progress against this resource. Please try again."
 _MESSAGES = {
     "NoSuchKey": "The specified key does not exist.",
     "NoSuchBucket": "The specified bucket does not exist.",
@@ -121,21 +169,32 @@ _MESSAGES = {
 }
 
 
+_SAID: tuple[tuple[type[HeadraceError], str, str], ...] = (
+    (NoSuchUpload, "NoSuchUpload", "The specified multipart upload does not exist. The upload ID may be invalid, or the upload "
+     "may have been aborted or completed."),
+    (InvalidRange, "InvalidRange", "The requested range is not satisfiable"),
+    (ReadOnly, "AccessDenied", 'Access Denied: nothing can be written at this path (its mount says write = "none").'),
+    (AccessDenied, "AccessDenied", "Access Denied: the store behind this path refused its own credentials."),
+    (InvalidKey, "InvalidArgument", "The store behind this path cannot hold such a key."),
+    (Unsupported, "NotImplemented", "The store behind this path cannot do that."),
+    (VersionChanged, "ServiceUnavailable", "The object keeps changing while it is read. Please try again."),
+    (ResidencyRefused, "ServiceUnavailable", "This path's bytes may live in memory only, and that cannot be had now."),
+    (ConditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"),
+    (Conflict, "OperationAborted", _ABORTED),
+    (PartTooSmall, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size"),
+    (InvalidPart, "InvalidPart", "One or more of the specified parts could not be found. The part may not have been uploaded, or "
+     "the specified entity tag may not match the part's entity tag."),
+    (BucketExists, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded."),
+    (BucketNotEmpty, "BucketNotEmpty", "The bucket you tried to delete is not empty"),
+    (NoSpace, "ServiceUnavailable", "The store behind this path has no room left."),
+    (CorruptData, "InternalError", "The bytes at hand did not match their checksum. Please try again."),
+)  # fmt: skip
+
+
 def _plain(error: HeadraceError, missing: str) -> tuple[str, str]:
+    for kind, code, message in _SAID:
+        if isinstance(error, kind):
+            return code, message
     if isinstance(error, NotFound):
         return missing, _MESSAGES[missing]
-    if isinstance(error, InvalidRange):
-        return "InvalidRange", "The requested range is not satisfiable"
-    if isinstance(error, AccessDenied):
-        return "AccessDenied", "Access Denied: the store behind this path refused its own credentials."
-    if isinstance(error, InvalidKey):
-        return "InvalidArgument", "The store behind this path cannot hold such a key."
-    if isinstance(error, Unsupported):
-        return "NotImplemented", "The store behind this path cannot do that."
-    if isinstance(error, VersionChanged):
-        return "ServiceUnavailable", "The object keeps changing while it is read. Please try again."
-    if isinstance(error, ResidencyRefused):
-        return "ServiceUnavailable", "This path's bytes may live in memory only, and that cannot be had now."
-    if isinstance(error, CorruptData):
-        return "InternalError", "The bytes at hand did not match their checksum. Please try again."
     return "InternalError", "We encountered an internal error. Please try again."

@@ -14,10 +14,10 @@ from headrace.gateways.http.forms import PATH
 from headrace.gateways.http.messages import Begun, Glanced, Request, Response
 from headrace.gateways.http.pump import WRITE_BYTES
 from headrace.gateways.http.wire import STATUS_LINES
+from headrace.gateways.s3.accepted import EXPECTED_OWNER, UNSUPPORTED_HEADERS
 from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.describe import Descriptions, served_fields
 from headrace.gateways.s3.forms import Forms, SignedForm
-from headrace.gateways.s3.routes import UNSUPPORTED_HEADERS
 from headrace.gateways.s3.stats import HotReads, SlowRead, Tally
 from headrace.gateways.s3.target import read_target
 from headrace.model.clock import Clock
@@ -32,7 +32,8 @@ from headrace.policy.rules import Action, Caller, Policy
 
 _MAX_KEPT = 8192
 _SPECIAL = UNSUPPORTED_HEADERS | {
-    b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range", b"x-amz-checksum-mode",
+    EXPECTED_OWNER, b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range",
+    b"x-amz-checksum-mode",
 }  # fmt: skip
 _RANGE = re.compile(rb"bytes=(\d{1,18})-(\d{0,18})")
 _RANGE_UNIT_BYTES = len(b"bytes=")

@@ -38,33 +38,39 @@ class ListWish(msgspec.Struct, frozen=True):
 def read_wish(target: Target, *, v2: bool) -> ListWish:
     """Raises `S3Error` for parameters that mean nothing."""
     encoding = target.get("encoding-type")
-    if encoding not in ("", "url"):
-        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+    shown_as(encoding)
     if v2:
         if target.get("list-type") != "2":
             raise S3Error("InvalidArgument", "list-type is 2 or absent")
         token = target.get("continuation-token")
-        if target.has("continuation-token") and not token:
-            raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
         after = decode_token(token) if token else target.get("start-after")
     else:
         after = target.get("marker")
     return ListWish(
         prefix=target.get("prefix"),
         delimiter=target.get("delimiter"),
-        limit=_limit(target.get("max-keys")),
+        limit=read_limit(target, "max-keys"),
         after=after,
         encode=encoding == "url",
         owner=not v2 or target.get("fetch-owner").lower() == "true",
     )
 
 
-def _limit(text: str) -> int:
+def read_limit(target: Target, name: str) -> int:
+    """How many entries at most; more than S3 gives are never given. Raises `S3Error`."""
+    text = target.get(name)
     if not text:
         return _MAX_KEYS
     if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > 2**31 - 1:
-        raise S3Error("InvalidArgument", "Argument max-keys must be an integer between 0 and 2147483647")
+        raise S3Error("InvalidArgument", f"Argument {name} must be an integer between 0 and 2147483647")
     return min(int(text), _MAX_KEYS)
+
+
+def shown_as(encoding: str) -> Callable[[str], str]:
+    """How keys are written: percent-encoded, or as they are. Raises `S3Error` for any other `encoding-type`."""
+    if encoding not in ("", "url"):
+        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+    return (lambda text: escape(url_encode(text))) if encoding else escape
 
 
 def encode_token(after: str) -> str:
@@ -88,14 +94,14 @@ async def list_objects(call: Call) -> Response:
     """One page of a listing."""
     v2 = call.route.operation is Operation.LIST_OBJECTS_V2
     wish = read_wish(call.target, v2=v2)
-    page = await _page(call, wish)
-    shown: Callable[[str], str] = (lambda text: escape(url_encode(text))) if wish.encode else escape
+    page = await list_page(call, wish)
+    shown = shown_as(call.target.get("encoding-type"))
     head = _head_v2(call, wish, page, shown) if v2 else _head_v1(call, wish, page, shown)
     entries = "".join([_entry(entry, shown, OWNER if wish.owner else "") for entry in page.entries])
     return xml_response(f"{DECLARATION}<ListBucketResult {NAMESPACE}>{head}{entries}</ListBucketResult>")
 
 
-async def _page(call: Call, wish: ListWish) -> Listing:
+async def list_page(call: Call, wish: ListWish) -> Listing:
     """The entries that the caller may see; asks on when the policy has hidden some."""
     if wish.limit == 0:
         await require_bucket(call)
@@ -140,7 +146,7 @@ def _head_v2(call: Call, wish: ListWish, page: Listing, shown: Callable[[str], s
     return (
         _common(call, wish, shown, page.after is not None)
         + f"<KeyCount>{len(page.entries)}</KeyCount>"
-        + (f"<ContinuationToken>{escape(token)}</ContinuationToken>" if token else "")
+        + (f"<ContinuationToken>{escape(token)}</ContinuationToken>" if call.target.has("continuation-token") else "")
         + (f"<NextContinuationToken>{encode_token(page.after)}</NextContinuationToken>" if page.after is not None else "")
         + (f"<StartAfter>{shown(start)}</StartAfter>" if start else "")
     )

@@ -1,4 +1,4 @@
-"""GetObject, HeadObject, GetObjectAttributes and GetObjectTagging."""
+"""GetObject and HeadObject."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 
 from headrace.gateways.http.messages import Response, render_fields
 from headrace.gateways.s3.conditions import NAMES, Verdict, judge, range_still_valid
-from headrace.gateways.s3.context import Call, xml_response
-from headrace.gateways.s3.describe import checksum_pairs, content_range, object_pairs, served_fields
+from headrace.gateways.s3.context import Call
+from headrace.gateways.s3.describe import Overrides, checksum_pairs, content_range, object_pairs, served_fields
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.ranges import RangeWish, Suffix, fit_range, parse_range
-from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape
-from headrace.model.errors import InvalidRange, VersionChanged
+from headrace.model.errors import InvalidRange, Unsupported, VersionChanged
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.reading import Buffer, Reading
 
@@ -24,7 +23,6 @@ _OVERRIDES = {
     "response-content-disposition": "content-disposition",
     "response-content-encoding": "content-encoding",
 }
-_ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
 
 
 class StartedReading(Reading):
@@ -64,9 +62,10 @@ async def _get_once(call: Call) -> Response:
     if not _needs_info(call, wish):
         byte_range = wish if isinstance(wish, ByteRange) else None
         reading = await _start(await call.namespace.read(call.path, byte_range))
-        return _body(call, reading, overrides, partial=byte_range is not None)
+        sums = checksum_pairs(reading.info) if _wants_sums(call) else []
+        return _body(call, reading, overrides + tuple(sums), partial=byte_range is not None)
     info = await call.namespace.info(call.path)
-    refusal = _judge(call, info)
+    refusal = judge_read(call, info)
     if refusal is not None:
         return refusal
     wish = await _effective_range(call, info, wish)
@@ -74,21 +73,21 @@ async def _get_once(call: Call) -> Response:
     if cut is None:
         raise InvalidRange("the range lies outside the object", path=call.path, size=info.size)
     reading = await _start(await call.namespace.read(call.path, cut if wish is not None else None, version=info.version))
-    return _body(call, reading, overrides, partial=wish is not None)
+    return _body(call, reading, overrides + await _sums(call, info), partial=wish is not None)
 
 
 async def head_object(call: Call) -> Response:
     """As GetObject, without the bytes."""
     overrides = _overrides(call)
     info = await call.namespace.info(call.path)
-    refusal = _judge(call, info)
+    refusal = judge_read(call, info)
     if refusal is not None:
         return refusal
     wish = await _effective_range(call, info, parse_range(call.request.headers.get(b"range")))
     cut = fit_range(wish, info.size)
     if cut is None:
         raise InvalidRange("the range lies outside the object", path=call.path, size=info.size)
-    fields = _fields(call, info, overrides)
+    fields = _fields(call, info, overrides + await _sums(call, info))
     if wish is None:
         return Response(200, fields, length=info.size)
     return Response(206, fields + content_range(cut, info.size), length=cut.length)
@@ -106,14 +105,14 @@ def _needs_info(call: Call, wish: RangeWish) -> bool:
     )
 
 
-def _judge(call: Call, info: ObjectInfo) -> Response | None:
+def judge_read(call: Call, info: ObjectInfo) -> Response | None:
     """The answer when a condition stops the read. Raises `S3Error` for another version than the one at hand."""
     wanted = call.check_version_id()
     if wanted and wanted != info.version_id:
         raise S3Error("NoSuchVersion", "The specified version does not exist.")
     verdict = judge(call.request.headers, info, call.now_s)
     if verdict is Verdict.NOT_MODIFIED:
-        return Response(304, _fields(call, info, ()))
+        return Response(304, render_fields(object_pairs(info)))
     if verdict is Verdict.FAILED:
         raise S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
     return None
@@ -151,7 +150,7 @@ async def _start(reading: Reading) -> Reading:
     return StartedReading(reading, first, rest)
 
 
-def _body(call: Call, reading: Reading, overrides: tuple[tuple[str, str], ...], *, partial: bool) -> Response:
+def _body(call: Call, reading: Reading, overrides: Overrides, *, partial: bool) -> Response:
     info = reading.info
     fields = _fields(call, info, overrides) + served_fields(reading)
     if partial:
@@ -159,17 +158,34 @@ def _body(call: Call, reading: Reading, overrides: tuple[tuple[str, str], ...], 
     return Response(200, fields, reading)
 
 
-def _fields(call: Call, info: ObjectInfo, overrides: tuple[tuple[str, str], ...]) -> bytes:
+def _fields(call: Call, info: ObjectInfo, overrides: Overrides) -> bytes:
     pairs = object_pairs(info, overrides)
-    headers = call.request.headers
-    if headers.get(b"x-amz-checksum-mode", b"").strip().upper() == b"ENABLED" and b"range" not in headers:
-        pairs.extend(checksum_pairs(info))
-    if call.target.has("partNumber") and info.parts > 1:
+    if call.target.has("partNumber") and info.parts:
         pairs.append(("x-amz-mp-parts-count", str(info.parts)))
     return render_fields(pairs)
 
 
-def _overrides(call: Call) -> tuple[tuple[str, str], ...]:
+def _wants_sums(call: Call) -> bool:
+    headers = call.request.headers
+    return headers.get(b"x-amz-checksum-mode", b"").strip().upper() == b"ENABLED" and b"range" not in headers
+
+
+async def _sums(call: Call, info: ObjectInfo) -> Overrides:
+    """The checksums of what is sent, for those who asked: the object's, or those of one of its parts where they are kept."""
+    if not _wants_sums(call):
+        return ()
+    if not call.target.has("partNumber") or not info.parts:
+        return tuple(checksum_pairs(info))
+    number = int(call.target.get("partNumber"))
+    try:
+        found = await call.uploads.parts_of(info, after=number - 1, limit=1)
+    except Unsupported:
+        return ()
+    kind = tuple(pair for pair in info.checksums if pair[0] == "type")
+    return tuple((f"x-amz-checksum-{name}", value) for name, value in (*found[0].checksums, *kind) if found[0].checksums)
+
+
+def _overrides(call: Call) -> Overrides:
     found = []
     for name, value in call.target.query:
         header = _OVERRIDES.get(name)
@@ -180,42 +196,3 @@ def _overrides(call: Call) -> tuple[tuple[str, str], ...]:
                 raise S3Error("InvalidArgument", f"Header value for {name} holds control characters")
             found.append((header, value))
     return tuple(found)
-
-
-async def get_object_attributes(call: Call) -> Response:
-    """The attributes named in `x-amz-object-attributes`."""
-    asked = [a.strip() for a in call.request.headers.get(b"x-amz-object-attributes", b"").decode("latin-1").split(",")]
-    if asked == [""] or any(name not in _ATTRIBUTES for name in asked):
-        raise S3Error("InvalidArgument", f"x-amz-object-attributes names one or more of {', '.join(_ATTRIBUTES)}")
-    info = await call.namespace.info(call.path)
-    refusal = _judge(call, info)
-    if refusal is not None:
-        return refusal
-    parts = [f"<ETag>{escape(info.etag)}</ETag>" if "ETag" in asked and info.etag else ""]
-    if "Checksum" in asked and info.checksums:
-        inner = "".join(f"<{_checksum_name(name)}>{escape(value)}</{_checksum_name(name)}>" for name, value in info.checksums)
-        parts.append(f"<Checksum>{inner}</Checksum>")
-    if "ObjectParts" in asked and info.parts > 1:
-        parts.append(f"<ObjectParts><PartsCount>{info.parts}</PartsCount></ObjectParts>")
-    if "StorageClass" in asked:
-        parts.append(f"<StorageClass>{escape(info.storage_class or 'STANDARD')}</StorageClass>")
-    if "ObjectSize" in asked:
-        parts.append(f"<ObjectSize>{info.size}</ObjectSize>")
-    body = f"{DECLARATION}<GetObjectAttributesOutput {NAMESPACE}>{''.join(parts)}</GetObjectAttributesOutput>"
-    answer = xml_response(body)
-    described = [pair for pair in object_pairs(info) if pair[0] in ("last-modified", "x-amz-version-id")]
-    return Response(200, answer.fields + render_fields(described), answer.body)
-
-
-def _checksum_name(name: str) -> str:
-    return "ChecksumType" if name == "type" else f"Checksum{name.upper()}"
-
-
-async def get_object_tagging(call: Call) -> Response:
-    """The object's tags."""
-    wanted = call.check_version_id()
-    if wanted and wanted != (await call.namespace.info(call.path)).version_id:
-        raise S3Error("NoSuchVersion", "The specified version does not exist.")
-    tags = await call.namespace.tags(call.path)
-    inner = "".join(f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>" for name, value in tags)
-    return xml_response(f"{DECLARATION}<Tagging {NAMESPACE}><TagSet>{inner}</TagSet></Tagging>")

@@ -6,6 +6,7 @@ answer ever ignores what was asked; only parameters that begin with `x-` are fre
 
 from __future__ import annotations
 
+from collections.abc import Container
 from enum import StrEnum
 
 import msgspec
@@ -28,19 +29,43 @@ class Operation(StrEnum):
 
     LIST_BUCKETS = "ListBuckets"
     HEAD_BUCKET = "HeadBucket"
+    CREATE_BUCKET = "CreateBucket"
+    DELETE_BUCKET = "DeleteBucket"
+    GET_BUCKET_ACL = "GetBucketAcl"
+    PUT_BUCKET_ACL = "PutBucketAcl"
+    GET_OBJECT_ACL = "GetObjectAcl"
+    PUT_OBJECT_ACL = "PutObjectAcl"
     GET_BUCKET_LOCATION = "GetBucketLocation"
     GET_BUCKET_VERSIONING = "GetBucketVersioning"
     LIST_OBJECTS = "ListObjects"
     LIST_OBJECTS_V2 = "ListObjectsV2"
+    LIST_OBJECT_VERSIONS = "ListObjectVersions"
+    LIST_MULTIPART_UPLOADS = "ListMultipartUploads"
     GET_OBJECT = "GetObject"
     HEAD_OBJECT = "HeadObject"
     GET_OBJECT_ATTRIBUTES = "GetObjectAttributes"
     GET_OBJECT_TAGGING = "GetObjectTagging"
+    PUT_OBJECT_TAGGING = "PutObjectTagging"
+    DELETE_OBJECT_TAGGING = "DeleteObjectTagging"
+    PUT_OBJECT = "PutObject"
+    POST_OBJECT = "PostObject"
+    COPY_OBJECT = "CopyObject"
+    DELETE_OBJECT = "DeleteObject"
+    DELETE_OBJECTS = "DeleteObjects"
+    CREATE_MULTIPART_UPLOAD = "CreateMultipartUpload"
+    UPLOAD_PART = "UploadPart"
+    UPLOAD_PART_COPY = "UploadPartCopy"
+    COMPLETE_MULTIPART_UPLOAD = "CompleteMultipartUpload"
+    ABORT_MULTIPART_UPLOAD = "AbortMultipartUpload"
+    LIST_PARTS = "ListParts"
     NOT_IMPLEMENTED = "NotImplemented"
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One row. `subresource` is the query parameter that selects it; `parameters` are those it takes."""
+    """One row. `subresource` is the query parameter that selects it; `parameters` are those it takes.
+
+    `header`, where there is one, selects it before the row that is otherwise the same.
+    """
 
     method: str
     level: Level
@@ -48,6 +73,12 @@ class Route(msgspec.Struct, frozen=True):
     operation: Operation
     action: Action
     parameters: frozenset[str] = frozenset()
+    header: bytes = b""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is there to change something."""
+        return self.method in WRITE_METHODS
 
 
 _LISTING = frozenset(("prefix", "delimiter", "max-keys", "encoding-type"))
@@ -57,10 +88,22 @@ _OVERRIDES = (
 )  # fmt: skip
 _OBJECT = frozenset(("versionId", "partNumber", *_OVERRIDES))
 _VERSION = frozenset(("versionId",))
+_PART = frozenset(("partNumber",))
+_COPY = b"x-amz-copy-source"
+
+WRITE_METHODS = ("PUT", "POST", "DELETE")
+METHODS = ("GET", "HEAD", *WRITE_METHODS)
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", Level.SERVICE, "", Operation.LIST_BUCKETS, Action.LIST),
+    Route(
+        "GET", Level.SERVICE, "", Operation.LIST_BUCKETS, Action.LIST,
+        frozenset(("max-buckets", "continuation-token", "prefix", "bucket-region")),
+    ),
     Route("HEAD", Level.BUCKET, "", Operation.HEAD_BUCKET, Action.LIST),
+    Route("PUT", Level.BUCKET, "", Operation.CREATE_BUCKET, Action.WRITE),
+    Route("DELETE", Level.BUCKET, "", Operation.DELETE_BUCKET, Action.WRITE),
+    Route("GET", Level.BUCKET, "acl", Operation.GET_BUCKET_ACL, Action.LIST),
+    Route("PUT", Level.BUCKET, "acl", Operation.PUT_BUCKET_ACL, Action.WRITE),
     Route("GET", Level.BUCKET, "location", Operation.GET_BUCKET_LOCATION, Action.LIST),
     Route("GET", Level.BUCKET, "versioning", Operation.GET_BUCKET_VERSIONING, Action.LIST),
     Route(
@@ -68,35 +111,47 @@ ROUTES: tuple[Route, ...] = (
         _LISTING | {"continuation-token", "start-after", "fetch-owner"},
     ),
     Route("GET", Level.BUCKET, "", Operation.LIST_OBJECTS, Action.LIST, _LISTING | {"marker"}),
+    Route(
+        "GET", Level.BUCKET, "versions", Operation.LIST_OBJECT_VERSIONS, Action.LIST,
+        _LISTING | {"key-marker", "version-id-marker"},
+    ),
+    Route(
+        "GET", Level.BUCKET, "uploads", Operation.LIST_MULTIPART_UPLOADS, Action.LIST,
+        frozenset(("prefix", "delimiter", "encoding-type", "key-marker", "upload-id-marker", "max-uploads")),
+    ),
+    Route("POST", Level.BUCKET, "", Operation.POST_OBJECT, Action.WRITE),
+    Route("POST", Level.BUCKET, "delete", Operation.DELETE_OBJECTS, Action.WRITE),
     Route("GET", Level.OBJECT, "attributes", Operation.GET_OBJECT_ATTRIBUTES, Action.READ, _VERSION),
+    Route("GET", Level.OBJECT, "acl", Operation.GET_OBJECT_ACL, Action.READ, _VERSION),
+    Route("PUT", Level.OBJECT, "acl", Operation.PUT_OBJECT_ACL, Action.WRITE, _VERSION),
     Route("GET", Level.OBJECT, "tagging", Operation.GET_OBJECT_TAGGING, Action.READ, _VERSION),
+    Route("PUT", Level.OBJECT, "tagging", Operation.PUT_OBJECT_TAGGING, Action.WRITE, _VERSION),
+    Route("DELETE", Level.OBJECT, "tagging", Operation.DELETE_OBJECT_TAGGING, Action.WRITE, _VERSION),
     Route("GET", Level.OBJECT, "", Operation.GET_OBJECT, Action.READ, _OBJECT),
     Route("HEAD", Level.OBJECT, "", Operation.HEAD_OBJECT, Action.READ, _OBJECT),
+    Route("PUT", Level.OBJECT, "", Operation.PUT_OBJECT, Action.WRITE),
+    Route("PUT", Level.OBJECT, "", Operation.COPY_OBJECT, Action.WRITE, header=_COPY),
+    Route("DELETE", Level.OBJECT, "", Operation.DELETE_OBJECT, Action.WRITE, _VERSION),
+    Route("POST", Level.OBJECT, "uploads", Operation.CREATE_MULTIPART_UPLOAD, Action.WRITE),
+    Route("PUT", Level.OBJECT, "uploadId", Operation.UPLOAD_PART, Action.WRITE, _PART),
+    Route("PUT", Level.OBJECT, "uploadId", Operation.UPLOAD_PART_COPY, Action.WRITE, _PART, _COPY),
+    Route("POST", Level.OBJECT, "uploadId", Operation.COMPLETE_MULTIPART_UPLOAD, Action.WRITE),
+    Route("DELETE", Level.OBJECT, "uploadId", Operation.ABORT_MULTIPART_UPLOAD, Action.WRITE),
+    Route(
+        "GET", Level.OBJECT, "uploadId", Operation.LIST_PARTS, Action.WRITE,
+        frozenset(("max-parts", "part-number-marker", "encoding-type")),
+    ),
 )  # fmt: skip
 
-UNSUPPORTED_HEADERS = frozenset(
-    (
-        b"x-amz-expected-bucket-owner",
-        b"x-amz-server-side-encryption",
-        b"x-amz-server-side-encryption-aws-kms-key-id",
-        b"x-amz-server-side-encryption-bucket-key-enabled",
-        b"x-amz-server-side-encryption-context",
-        b"x-amz-server-side-encryption-customer-algorithm",
-        b"x-amz-server-side-encryption-customer-key",
-        b"x-amz-server-side-encryption-customer-key-md5",
-    )
-)
-WRITE_METHODS = ("PUT", "POST", "DELETE")
-METHODS = ("GET", "HEAD", *WRITE_METHODS)
-_BY_PLACE: dict[tuple[str, Level, str], Route] = {(r.method, r.level, r.subresource): r for r in ROUTES}
+_BY_PLACE: dict[tuple[str, Level, str, bytes], Route] = {(r.method, r.level, r.subresource, r.header): r for r in ROUTES}
 _SELECTORS: dict[tuple[str, Level], tuple[str, ...]] = {
-    (m, lv): tuple(r.subresource for r in ROUTES if r.subresource and (r.method, r.level) == (m, lv))
+    (m, lv): tuple(sorted({r.subresource for r in ROUTES if r.subresource and (r.method, r.level) == (m, lv)}))
     for m in METHODS
     for lv in Level
 }
 
 
-def find_route(method: str, target: Target) -> Route:
+def find_route(method: str, target: Target, headers: Container[bytes] = ()) -> Route:
     """The row for a request; a `NOT_IMPLEMENTED` row for what S3 has and we have not.
 
     Raises `S3Error` for a method that S3 does not have.
@@ -104,26 +159,16 @@ def find_route(method: str, target: Target) -> Route:
     if method not in METHODS:
         raise S3Error("MethodNotAllowed", "The specified method is not allowed against this resource.")
     level = Level.OBJECT if target.key else Level.BUCKET if target.bucket else Level.SERVICE
-    if method in WRITE_METHODS:
-        return Route(method, level, "", Operation.NOT_IMPLEMENTED, Action.WRITE)
     given = {name for name, _ in target.query}
     chosen = [name for name in _SELECTORS[method, level] if name in given]
-    route = _BY_PLACE.get((method, level, chosen[0] if chosen else ""))
-    action = Action.READ if level is Level.OBJECT else Action.LIST
+    place = (method, level, chosen[0] if chosen else "")
+    route = _BY_PLACE.get((*place, _COPY)) if _COPY in headers else None
+    route = route or _BY_PLACE.get((*place, b""))
     if route is None or len(chosen) > 1 or any(not _known(name, route) for name in given):
+        action = Action.WRITE if method in WRITE_METHODS else Action.READ if level is Level.OBJECT else Action.LIST
         return Route(method, level, "", Operation.NOT_IMPLEMENTED, action)
     return route
 
 
 def _known(name: str, route: Route) -> bool:
     return name == route.subresource or name in route.parameters or name[:2] in ("x-", "X-")
-
-
-def check_unsupported_headers(headers: dict[bytes, bytes]) -> None:
-    """Raises `S3Error` for headers that change what a read means and that we do not honour."""
-    for name in UNSUPPORTED_HEADERS:
-        if name in headers:
-            raise S3Error(
-                "NotImplemented", "A header you provided implies functionality that is not implemented",
-                detail=(("Header", name.decode()),),
-            )  # fmt: skip

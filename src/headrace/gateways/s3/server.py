@@ -6,56 +6,36 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import Awaitable, Callable
 
 from headrace.gateways.http.messages import BadFraming, Glanced, Request, Response, render_fields
 from headrace.gateways.http.server import HttpServer
+from headrace.gateways.s3.accepted import check_headers
 from headrace.gateways.s3.auth import Authenticator, Identity
-from headrace.gateways.s3.buckets import get_bucket_location, get_bucket_versioning, head_bucket, list_buckets
-from headrace.gateways.s3.context import Call
-from headrace.gateways.s3.errors import S3Error, error_body, refused, translate
+from headrace.gateways.s3.context import Call, Noted, missing_code
+from headrace.gateways.s3.errors import S3Error, conflict, error_body, refused, translate
 from headrace.gateways.s3.forms import SignedForm
 from headrace.gateways.s3.hot import HotPath, HotRead
 from headrace.gateways.s3.keys import KeyRing
-from headrace.gateways.s3.listing import list_objects
-from headrace.gateways.s3.objects import get_object, get_object_attributes, get_object_tagging, head_object
-from headrace.gateways.s3.routes import Operation, Route, check_unsupported_headers, find_route
+from headrace.gateways.s3.operations import OPERATIONS
+from headrace.gateways.s3.post import FORM_TYPE
+from headrace.gateways.s3.routes import Operation, Route, find_route
 from headrace.gateways.s3.stats import GatewayStats, Tally
 from headrace.gateways.s3.target import Target, read_target
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.clock import Clock
-from headrace.model.errors import HeadraceError, NotFound
-from headrace.model.events import AccessRefused, BackgroundError, ReadServed
+from headrace.model.errors import Conflict, HeadraceError, NotFound
+from headrace.model.events import AccessRefused, BackgroundError, ReadServed, WriteServed
 from headrace.model.objects import Emit
 from headrace.model.reading import Reading
 from headrace.model.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from headrace.namespace.namespace import Namespace
-from headrace.policy.rules import Action, Policy
+from headrace.policy.rules import Policy
 
-_OPERATIONS: dict[Operation, Callable[[Call], Awaitable[Response]]] = {
-    Operation.LIST_BUCKETS: list_buckets,
-    Operation.HEAD_BUCKET: head_bucket,
-    Operation.GET_BUCKET_LOCATION: get_bucket_location,
-    Operation.GET_BUCKET_VERSIONING: get_bucket_versioning,
-    Operation.LIST_OBJECTS: list_objects,
-    Operation.LIST_OBJECTS_V2: list_objects,
-    Operation.GET_OBJECT: get_object,
-    Operation.HEAD_OBJECT: head_object,
-    Operation.GET_OBJECT_ATTRIBUTES: get_object_attributes,
-    Operation.GET_OBJECT_TAGGING: get_object_tagging,
-}
+_LISTINGS = (
+    Operation.LIST_OBJECTS, Operation.LIST_OBJECTS_V2, Operation.LIST_OBJECT_VERSIONS, Operation.LIST_MULTIPART_UPLOADS,
+)  # fmt: skip
 _TELL_S = 0.5
 _REFUSAL_CODES = {408: "RequestTimeout", 413: "EntityTooLarge", 503: "SlowDown"}
-
-
-class _Noted:
-    """What the gateway remembers of a request until its answer has left."""
-
-    __slots__ = ("operation", "path")
-
-    def __init__(self) -> None:
-        self.operation = "Unknown"
-        self.path = ""
 
 
 class S3Gateway:
@@ -123,11 +103,11 @@ class S3Gateway:
         """`Handler.handle`."""
         self.tally.started += 1
         request_id = self._next_id()
-        noted = request.note = _Noted()
+        noted = request.note = Noted()
         try:
             response = await self._serve(request, noted)
         except HeadraceError as error:
-            response = self._error(translate(error, missing=await self._missing(error, noted)), noted.path, request_id)
+            response = self._error(await self._said(error, request, noted), noted.path, request_id)
         except BadFraming as error:
             response = self._error(_as_refusal(error.status, error.reason), noted.path, request_id)
         except Exception as error:  # noqa: BLE001  a fault of ours must answer 500, and say so to the operator
@@ -157,7 +137,7 @@ class S3Gateway:
             tally.ended += 1
             tally.hot += 1
             self._count_read(request, note, body, sent, response.status)
-        elif isinstance(note, _Noted):
+        elif isinstance(note, Noted):
             tally.request(note.operation, response.status)
             if isinstance(body, Reading):
                 mount = self._namespace.mount_of(note.path)
@@ -165,6 +145,8 @@ class S3Gateway:
                 self._count_read(request, place, body, sent, response.status)
             else:
                 tally.bytes_sent += sent
+            if note.writes:
+                self._count_write(request, note, response.status)
 
     def failed(self, request: Request, error: Exception) -> None:
         """`Handler.failed`. Errors of the tree are counted where they arose; others are faults of ours."""
@@ -177,42 +159,69 @@ class S3Gateway:
         self.tally.read(place.path, reading, sent, seconds)
         self._emit(ReadServed(place.mount, place.path, sent, seconds, reading.served, status))
 
-    async def _serve(self, request: Request, noted: _Noted) -> Response:
+    def _count_write(self, request: Request, noted: Noted, status: int) -> None:
+        received = request.body.received if request.body is not None else 0
+        self.tally.write(received, status)
+        mount = self._namespace.mount_of(noted.path)
+        name, seconds = mount.name if mount is not None else "", self.clock.monotonic() - request.started_s
+        self._emit(WriteServed(name, noted.path, received, seconds, noted.operation, status))
+
+    async def _serve(self, request: Request, noted: Noted) -> Response:
         try:
             call = self._admit(request, noted)
         except S3Error as error:
-            self.tally.refused += 1
-            self._emit(
-                AccessRefused(
-                    reason=error.code, caller=error.caller, method=request.method.decode("latin-1"),
-                    path=noted.path or request.path.decode("latin-1"), peer=request.peer,
-                )
-            )  # fmt: skip
+            self._refused(error, request, noted)
             raise
         if call.route.operation is Operation.NOT_IMPLEMENTED:
             raise S3Error("NotImplemented", "A header or query you provided implies functionality that is not implemented.")
-        check_unsupported_headers(request.headers)
-        await self._check_body(call)
-        return await _OPERATIONS[call.route.operation](call)
+        check_headers(call.route, request.headers)
+        if not call.route.writes:
+            await self._check_body(call)
+        return await OPERATIONS[call.route.operation](call)
 
-    def _admit(self, request: Request, noted: _Noted) -> Call:
+    async def _said(self, error: HeadraceError, request: Request, noted: Noted) -> S3Error:
+        """The error as S3 says it; a refusal by what came behind the admission is audited here."""
+        if isinstance(error, Conflict):
+            return conflict(conditional=b"if-match" in request.headers or b"if-none-match" in request.headers)
+        missing = "NoSuchKey"
+        if isinstance(error, NotFound):
+            missing = await missing_code(self._namespace, noted.path)
+        said = translate(error, missing=missing)
+        if said.audited and noted.admitted:
+            self._refused(said, request, noted)
+        return said
+
+    def _refused(self, error: S3Error, request: Request, noted: Noted) -> None:
+        self.tally.refused += 1
+        self._emit(
+            AccessRefused(
+                reason=error.code, caller=error.caller or noted.caller, method=request.method.decode("latin-1"),
+                path=noted.path or request.path.decode("latin-1"), peer=request.peer,
+            )
+        )  # fmt: skip
+
+    def _admit(self, request: Request, noted: Noted) -> Call:
         """Who asks, what for, and whether they may. Raises `S3Error` before any store or cache is looked at."""
         now_s = self.clock.time()
         target = read_target(request, self.settings.domain)
         noted.path = target.path
         identity = self._authenticator.identify(request, now_s)
-        route = find_route(request.method.decode("latin-1"), target)
+        route = find_route(request.method.decode("latin-1"), target, request.headers)
         noted.operation = route.operation.value
         if route.operation is Operation.LIST_BUCKETS:
             if identity.caller.anonymous:
                 raise refused("AccessDenied", "Access Denied")
-        else:
+        elif not (route.operation is Operation.POST_OBJECT and _is_form(request)):
             self._decide(identity, route, target)
-        return Call(request, identity, target, route, self._namespace, self.policy, self.settings.region, now_s)
+        noted.caller, noted.writes, noted.admitted = identity.caller.key_id, route.writes, True
+        return Call(
+            request, identity, target, route, self._namespace, self.policy, self.settings.region, now_s, self._authenticator,
+            noted, self._emit,
+        )  # fmt: skip
 
     def _decide(self, identity: Identity, route: Route, target: Target) -> None:
         path = target.path
-        if route.action is Action.LIST and route.operation in (Operation.LIST_OBJECTS, Operation.LIST_OBJECTS_V2):
+        if route.operation in _LISTINGS:
             path = f"/{target.bucket}/{target.get('prefix')}" if target.get("prefix") else path
         mount = self._namespace.mount_of(path)
         anonymous = mount is not None and mount.spec.anonymous
@@ -237,17 +246,6 @@ class S3Gateway:
                 "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."
             )
 
-    async def _missing(self, error: HeadraceError, noted: _Noted) -> str:
-        """The code for something that is not there."""
-        if not isinstance(error, NotFound):
-            return "NoSuchKey"
-        bucket = noted.path[1:].partition("/")[0]
-        try:
-            there = await self._namespace.has_bucket(bucket)
-        except HeadraceError:
-            return "NoSuchKey"
-        return "NoSuchKey" if there and "/" in noted.path[1:] else "NoSuchBucket"
-
     def _error(self, error: S3Error, resource: str, request_id: bytes) -> Response:
         fields = render_fields((("content-type", "application/xml"), *error.fields))
         return Response(error.status, fields, error_body(error, resource, request_id.decode(), self._host_id))
@@ -258,6 +256,11 @@ class S3Gateway:
 
     def _ids(self, request_id: bytes) -> bytes:
         return b"x-amz-request-id: %b\r\n%b" % (request_id, self._id_fields)
+
+
+def _is_form(request: Request) -> bool:
+    """Whether the caller's signature is looked for in the body's fields."""
+    return request.headers.get(b"content-type", b"").lower().startswith(FORM_TYPE)
 
 
 def _as_refusal(status: int, reason: str) -> S3Error:

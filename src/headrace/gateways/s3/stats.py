@@ -12,6 +12,7 @@ from headrace.gateways.http.server import ConnectionStats
 from headrace.model.reading import Reading, Served
 
 _HIT = Served.HIT
+_REFUSED = 300
 
 
 class SlowRead(msgspec.Struct, frozen=True, order=True):
@@ -38,6 +39,10 @@ class GatewayStats(msgspec.Struct, frozen=True):
 
     requests: tuple[RequestCount, ...]
     bytes_sent: int
+    bytes_received: int
+    """Of writes, framing included."""
+    writes: int
+    """Requests that were there to change something and did."""
     hits: int
     misses: int
     in_flight: int
@@ -63,6 +68,8 @@ class Tally:
 
     def __init__(self, slowest: int) -> None:
         self.bytes_sent = 0
+        self.bytes_received = 0
+        self.writes = 0
         self.hits = 0
         self.misses = 0
         self.started = 0
@@ -90,6 +97,11 @@ class Tally:
         if seconds > self.floor_s:
             self.note_slow(SlowRead(seconds, path, sent, str(reading.served), time.time()))
 
+    def write(self, received: int, status: int) -> None:
+        self.bytes_received += received
+        if status < _REFUSED:
+            self.writes += 1
+
     def fold(self, hot: HotReads) -> None:
         """Take over what was counted at a glance."""
         self.started += hot.reads
@@ -115,6 +127,8 @@ class Tally:
         return GatewayStats(
             requests=counts,
             bytes_sent=self.bytes_sent,
+            bytes_received=self.bytes_received,
+            writes=self.writes,
             hits=self.hits,
             misses=self.misses,
             in_flight=self.started - self.ended,

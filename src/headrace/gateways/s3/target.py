@@ -52,11 +52,18 @@ def read_target(request: Request, domain: str) -> Target:
         bucket, _, key = path[1:].partition("/")
         if not bucket and key:
             raise S3Error("InvalidBucketName", "The specified bucket is not valid.")
+    check_names(bucket, key)
+    return Target(bucket, key, _text_pairs(split_query(request.query)) if request.query else ())
+
+
+def check_names(bucket: str, key: str) -> None:
+    """Raises `S3Error` for what no bucket or key can be called, wherever a request names it."""
     if bucket in (".", "..") or len(bucket.encode()) > _MAX_BUCKET_BYTES:
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.")
     if len(key.encode()) > _MAX_KEY_BYTES:
         raise S3Error("KeyTooLongError", "Your key is too long")
-    return Target(bucket, key, _text_pairs(split_query(request.query)) if request.query else ())
+    if "\0" in key:
+        raise S3Error("InvalidURI", "The URI holds a NUL.")
 
 
 def decode_path(raw: bytes) -> str:
