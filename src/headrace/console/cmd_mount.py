@@ -34,15 +34,12 @@ def mount_options(function: _F) -> _F:
         name = "--" + field.name.replace("_", "-")
         default = f" Default: {field.default}." if field.default not in ("", None, False) else ""
         shown = meanings.get(field.name, "").replace("`", "") + default
-        hidden = "refused in this release" in shown
         if isinstance(field.default, bool):
             name = f"{name}/--no-{field.name.replace('_', '-')}"
-            function = click.option(name, field.name, default=None, help=shown, hidden=hidden)(function)
+            function = click.option(name, field.name, default=None, help=shown)(function)
         else:
             kind, metavar = _type_of(field.default)
-            function = click.option(name, field.name, type=kind, default=None, metavar=metavar, help=shown, hidden=hidden)(
-                function
-            )
+            function = click.option(name, field.name, type=kind, default=None, metavar=metavar, help=shown)(function)
     return click.option(
         "--union", multiple=True, metavar="URL", help="Instead of a store: one member of a union, in order of reading; repeat it."
     )(function)

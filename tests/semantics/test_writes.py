@@ -1,0 +1,212 @@
+"""Writes through a real node: seen at once by every process, in every mode, and never lost once acknowledged."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from headrace.model.disk import SystemDisk
+from headrace.staging.journal import Journal
+from support.node import RunningNode, start_node, stop_node
+
+MODES = ("through", "back")
+
+
+def config_of(store: Path, mode: str) -> str:
+    return f'[[mount]]\npath = "/data"\nstore = "file://{store}"\nfreshness = "1h"\nwrite = "{mode}"\n'
+
+
+def client_of(node: RunningNode) -> Any:
+    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, max_pool_connections=32)
+    return boto3.client(
+        "s3", endpoint_url=node.data_url, aws_access_key_id=node.key_id, aws_secret_access_key=node.secret,
+        region_name="us-east-1", config=config,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
+
+
+@pytest.fixture(params=MODES)
+def node(request: pytest.FixtureRequest, tmp_path: Path, store: Path) -> Iterator[RunningNode]:
+    running = start_node(tmp_path / "node", config_of(store, request.param), processes=2)
+    yield running
+    stop_node(running)
+
+
+def wait_until_stored(node: RunningNode, path: str = "/data") -> None:
+    assert node.cli("sync", "--wait", "--timeout", "30s", path).returncode == 0
+
+
+def test_what_one_process_wrote_every_other_serves_at_once(node: RunningNode) -> None:
+    # Each client keeps a connection of its own, and the kernel spreads them over the serving processes.
+    clients = [client_of(node) for _ in range(8)]
+    for number in range(30):
+        writer = clients[number % len(clients)]
+        key, body = f"k{number % 3}", os.urandom(100 + number)
+        etag = writer.put_object(Bucket="data", Key=key, Body=body)["ETag"]
+        for reader in clients:
+            got = reader.get_object(Bucket="data", Key=key)
+            assert got["Body"].read() == body
+            assert got["ETag"] == etag
+            assert reader.head_object(Bucket="data", Key=key)["ETag"] == etag
+        assert key in [entry["Key"] for entry in clients[0].list_objects_v2(Bucket="data")["Contents"]]
+        if number % 5 == 4:
+            writer.delete_object(Bucket="data", Key=key)
+            for reader in clients:
+                with pytest.raises(ClientError, match=r"404|NoSuchKey"):
+                    reader.get_object(Bucket="data", Key=key)
+
+
+def test_what_was_written_is_at_the_store(node: RunningNode, store: Path) -> None:
+    client = client_of(node)
+    large = os.urandom(9 << 20)
+    client.put_object(Bucket="data", Key="a/small.txt", Body=b"small", Metadata={"who": "me"}, ContentType="text/plain")
+    client.put_object(Bucket="data", Key="a/large.bin", Body=large)
+    client.put_object(Bucket="data", Key="gone", Body=b"x")
+    client.delete_object(Bucket="data", Key="gone")
+    wait_until_stored(node)
+    assert (store / "a/small.txt").read_bytes() == b"small"
+    assert (store / "a/large.bin").read_bytes() == large
+    assert not (store / "gone").exists()
+    head = client.head_object(Bucket="data", Key="a/small.txt")
+    assert (head["Metadata"], head["ContentType"]) == ({"who": "me"}, "text/plain")
+    status = node.cli("status", "--json").stdout
+    assert '"error": ""' in status
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("whom", ["a worker", "the node"])
+def test_no_acknowledged_write_is_lost_when_processes_are_killed(tmp_path: Path, store: Path, mode: str, whom: str) -> None:
+    """Twenty kills under load; every key's last acknowledged body, or one written after it, ends at the store whole."""
+    node = start_node(tmp_path / "node", config_of(store, mode), processes=2)
+    tried: dict[str, list[bytes]] = {f"k{writer}": [] for writer in range(6)}
+    acknowledged: dict[str, int] = dict.fromkeys(tried, -1)
+    kills = 0
+    try:
+        for round_ in range(10):
+            stop = time.monotonic() + 0.7
+
+            def write(key: str, url: str, until_s: float) -> None:
+                client = client_of(node)
+                while time.monotonic() < until_s:
+                    body = b"%s %06d " % (key.encode(), len(tried[key])) * (1 + len(tried[key]) % 40 * 300)
+                    tried[key].append(body)
+                    try:
+                        client.put_object(Bucket="data", Key=key, Body=body)
+                    except Exception:  # noqa: BLE001  a killed process answers with anything, or nothing
+                        time.sleep(0.02)
+                        continue
+                    acknowledged[key] = len(tried[key]) - 1
+
+            with ThreadPoolExecutor(len(tried)) as pool:
+                writing = [pool.submit(write, key, node.data_url, stop) for key in tried]
+                time.sleep(0.25)
+                victims = node.worker_pids()[:1] if whom == "a worker" else [node.process.pid, *node.worker_pids()]
+                for pid in victims:
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+                for future in writing:
+                    future.result()
+            if whom == "the node":
+                node.process.wait(10)
+                node = start_node(tmp_path / "node", config_of(store, mode), processes=2)
+            client = client_of(node)
+            for key, bodies in tried.items():
+                if acknowledged[key] >= 0:
+                    seen = client.get_object(Bucket="data", Key=key)["Body"].read()
+                    assert seen in bodies[acknowledged[key] :], f"round {round_}: {key}"
+        wait_until_stored(node)
+        for key, bodies in tried.items():
+            assert acknowledged[key] >= 0
+            assert (store / key).read_bytes() in bodies[acknowledged[key] :]
+        assert sorted(path.name for path in store.iterdir() if path.name != ".headrace") == sorted(tried)
+    finally:
+        stop_node(node)
+    assert kills >= 10
+
+
+def test_a_mount_is_not_taken_away_while_its_store_lacks_writes(tmp_path: Path, store: Path) -> None:
+    node = start_node(tmp_path / "node", "", processes=1)
+    try:
+        node.cli("mount", "add", "/data", f"file://{store}", "--write", "back")
+        away = store.with_name("away")
+        store.rename(away)
+        client_of(node).put_object(Bucket="data", Key="k", Body=b"waits")
+        refused = node.cli("mount", "rm", "/data", check=False)
+        assert refused.returncode == 2
+        assert "sync --wait /data" in refused.stderr
+        away.rename(store)
+        wait_until_stored(node)
+        node.cli("mount", "rm", "/data")
+        assert (store / "k").read_bytes() == b"waits"
+    finally:
+        stop_node(node)
+
+
+def test_a_conflict_is_shown_and_settled_by_command(tmp_path: Path, store: Path) -> None:
+    node = start_node(tmp_path / "node", config_of(store, "back"), processes=2)
+    try:
+        client = client_of(node)
+        for key in ("one", "two"):
+            client.put_object(Bucket="data", Key=key, Body=b"first")
+        wait_until_stored(node)
+        for key in ("one", "two"):
+            assert client.get_object(Bucket="data", Key=key)["Body"].read() == b"first"
+        away = store.with_name("away")
+        store.rename(away)
+        for key in ("one", "two"):
+            client.put_object(Bucket="data", Key=key, Body=b"ours")
+            (away / f"{key}.new").write_bytes(b"theirs")
+            (away / f"{key}.new").rename(away / key)
+        away.rename(store)
+        wait_until_stored(node)
+        assert [(store / key).read_bytes() for key in ("one", "two")] == [b"theirs", b"theirs"]
+        assert "/data/one" in node.cli("conflicts").stdout
+        node.cli("conflicts", "/data/one", "--keep", "ours")
+        node.cli("conflicts", "/data/two", "--keep", "theirs")
+        wait_until_stored(node)
+        assert {path.name: path.read_bytes() for path in store.iterdir() if path.is_file()} == {"one": b"ours", "two": b"theirs"}
+        assert "/data" not in node.cli("conflicts").stdout
+    finally:
+        stop_node(node)
+
+
+def test_a_journal_does_not_bring_one_stores_writes_to_another(tmp_path: Path, store: Path) -> None:
+    node = start_node(tmp_path / "node", config_of(store, "back"), processes=1)
+    away = store.with_name("away")
+    store.rename(away)
+    client_of(node).put_object(Bucket="data", Key="k", Body=b"for the first store")
+    stop_node(node)
+    other = tmp_path / "other"
+    other.mkdir()
+    node = start_node(tmp_path / "node", config_of(other, "back"), processes=1)
+    try:
+        with pytest.raises(ClientError):
+            client_of(node).get_object(Bucket="data", Key="k")
+        assert list(other.iterdir()) == []
+    finally:
+        stop_node(node)
+    (journal,) = (tmp_path / "node" / "state" / "journal").iterdir()
+    assert len(Journal(str(journal), SystemDisk()).backlog) == 1
+    away.rename(store)
+    node = start_node(tmp_path / "node", config_of(store, "back"), processes=1)
+    try:
+        wait_until_stored(node)
+    finally:
+        stop_node(node)
+    assert (store / "k").read_bytes() == b"for the first store"
