@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from headrace.model.checksums import Algorithm, Checksummer
 from headrace.model.objects import ObjectInfo
 from headrace.model.writing import Condition
 from headrace.stores.beneath import stat_beneath
@@ -29,6 +30,7 @@ from headrace.stores.file_own import (
     write_all,
 )
 from headrace.stores.file_root import FileRoot
+from headrace.stores.file_types import content_type_of
 from headrace.stores.writes import check_condition
 
 _COPY_BYTES = 64 << 20
@@ -62,6 +64,14 @@ class NewFile:
     def md5(self) -> str:
         """Of the bytes that were appended."""
         return self._md5.hexdigest()
+
+    def checksum(self, algorithm: Algorithm) -> str:
+        """Of the bytes so far, read again."""
+        summer = Checksummer(algorithm)
+        with self._lock:
+            for start in range(0, self.size, _READ_BYTES):
+                summer.update(os.pread(self.fd, _READ_BYTES, start))
+        return summer.base64()
 
     def append(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write behind what was written."""
@@ -112,7 +122,7 @@ class NewFile:
                 finally:
                     if before is not None:
                         os.close(before.fd)
-            return describe(key, os.fstat(self.fd), kept)
+            return describe(key, os.fstat(self.fd), kept, content_type_of(key))
 
     def prepare(self, kept: Kept) -> tuple[Kept, bool]:
         """Make bytes and attributes durable; answers these, and whether they have to be kept beside the file."""

@@ -17,7 +17,8 @@ from heapq import nsmallest
 
 import msgspec
 
-from headrace.model.errors import CorruptData, InvalidPart, Unavailable, Unsupported
+from headrace.model.checksums import Algorithm
+from headrace.model.errors import CorruptData, InvalidPart, NoSuchUpload, Unavailable, Unsupported
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
@@ -25,6 +26,7 @@ from headrace.stores.file_attributes import Kept, describe, kept_with
 from headrace.stores.file_new import NewFile
 from headrace.stores.file_own import REMOVED, UPLOADS, check_own, discard, key_lock, opened_folder, remove_tree, write_whole
 from headrace.stores.file_root import FileRoot, opened_root
+from headrace.stores.file_types import content_type_of
 from headrace.stores.file_upload_folders import (
     DESCRIPTION,
     Begun,
@@ -124,6 +126,9 @@ class FileUploads(Multipart):
             raise no_such(upload) from error
         os.fsync(file.fd)
         checksums = () if body is None else tuple([pair for pair in body.checksums() if pair[0] != TYPE])
+        algorithm = find_begun(file.root_fd, upload).upload.checksum
+        if algorithm and algorithm not in dict(checksums):
+            checksums = (*checksums, (algorithm, file.checksum(Algorithm(algorithm))))
         part = Part(number, file.md5, file.size, time.time(), checksums)
         # One lock for all puts of a part, so that each removes the file that it replaces.
         with key_lock(file.root_fd, f"{upload.id}/{number}"):
@@ -149,6 +154,16 @@ class FileUploads(Multipart):
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:
+        try:
+            return await self._join(upload, parts, condition, checksums)
+        except (NoSuchUpload, InvalidPart):
+            # Another call may have completed it meanwhile, and taken the parts away.
+            done = await self._root.change(partial(self._done, upload, parts), upload.key)
+            if done is None:
+                raise
+            return done
+
+    async def _join(self, upload: Upload, parts: tuple[Part, ...], condition: Condition, checksums: Pairs) -> ObjectInfo:
         joining = await self._root.change(partial(self._plan, upload, parts, checksums), upload.key)
         if isinstance(joining, ObjectInfo):
             return joining
@@ -176,6 +191,14 @@ class FileUploads(Multipart):
         kept = kept_with(begun.attributes, parts_etag(chosen), sums, tuple([part.size for part in chosen]))
         return _Joining(upload, named, kept, tuple([puts[part.number] for part in chosen]))
 
+    def _done(self, upload: Upload, parts: tuple[Part, ...]) -> ObjectInfo | None:
+        with opened_root(self._root) as root_fd:
+            done = published(root_fd, upload)
+            if done is None:
+                find_begun(root_fd, upload)
+                return None
+        return _answer(upload, done, _fingerprint(parts))
+
     async def _opened(self, filling: Filling, upload: Upload) -> NewFile:
         try:
             return await filling.opened()
@@ -187,7 +210,7 @@ class FileUploads(Multipart):
     def _complete(self, joining: _Joining, file: NewFile, condition: Condition) -> ObjectInfo:
         upload, root_fd = joining.upload, file.root_fd
         kept, beside = file.prepare(joining.kept)
-        info = describe(upload.key, os.fstat(file.fd), kept)
+        info = describe(upload.key, os.fstat(file.fd), kept, content_type_of(upload.key))
         with key_lock(root_fd, upload.key):
             self._root.check_still(root_fd)
             done = published(root_fd, upload)
