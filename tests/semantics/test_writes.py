@@ -88,6 +88,19 @@ def test_what_was_written_is_at_the_store(node: RunningNode, store: Path) -> Non
     assert '"error": ""' in status
 
 
+def _write_until(node: RunningNode, key: str, tried: list[bytes], acknowledged: dict[str, int], until_s: float) -> None:
+    client = client_of(node)
+    while time.monotonic() < until_s:
+        body = b"%s %06d " % (key.encode(), len(tried)) * (1 + len(tried) % 40 * 300)
+        tried.append(body)
+        try:
+            client.put_object(Bucket="data", Key=key, Body=body)
+        except Exception:  # noqa: BLE001  a killed process answers with anything, or nothing
+            time.sleep(0.02)
+            continue
+        acknowledged[key] = len(tried) - 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("whom", ["a worker", "the node"])
@@ -100,21 +113,8 @@ def test_no_acknowledged_write_is_lost_when_processes_are_killed(tmp_path: Path,
     try:
         for round_ in range(10):
             stop = time.monotonic() + 0.7
-
-            def write(key: str, url: str, until_s: float) -> None:
-                client = client_of(node)
-                while time.monotonic() < until_s:
-                    body = b"%s %06d " % (key.encode(), len(tried[key])) * (1 + len(tried[key]) % 40 * 300)
-                    tried[key].append(body)
-                    try:
-                        client.put_object(Bucket="data", Key=key, Body=body)
-                    except Exception:  # noqa: BLE001  a killed process answers with anything, or nothing
-                        time.sleep(0.02)
-                        continue
-                    acknowledged[key] = len(tried[key]) - 1
-
             with ThreadPoolExecutor(len(tried)) as pool:
-                writing = [pool.submit(write, key, node.data_url, stop) for key in tried]
+                writing = [pool.submit(_write_until, node, key, tried[key], acknowledged, stop) for key in tried]
                 time.sleep(0.25)
                 victims = node.worker_pids()[:1] if whom == "a worker" else [node.process.pid, *node.worker_pids()]
                 for pid in victims:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from headrace.model.errors import HeadraceError, SettingsError
-from headrace.model.mounts import Freshness, MountSpec, WriteMode
+from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
 from headrace.model.units import parse_duration, parse_size
 
 SCHEMES = ("s3", "gs", "az", "file", "memory")
@@ -131,8 +131,16 @@ def _check_options(spec: MountSpec, where: str) -> None:
         raise SettingsError(
             f"{where}: region {spec.region[:63]!a}: write letters, digits and dashes, as in us-east-1", path=spec.path
         )
-    if spec.write in (WriteMode.BACK, WriteMode.SCRATCH):
-        raise SettingsError(f'{where}: write = "{spec.write}" is not in this release: write "through" or "none"', path=spec.path)
+    if spec.write is WriteMode.SCRATCH:
+        raise SettingsError(
+            f'{where}: write = "scratch" is not in this release: write "through", "back" or "none"', path=spec.path
+        )
+    if spec.write is WriteMode.BACK and spec.residency is not Residency.DISK:
+        raise SettingsError(
+            f'{where}: write = "back" keeps writes on a disk until the store has them, which residency = "{spec.residency}" '
+            'forbids: write "through"',
+            path=spec.path,
+        )
     if not 1 <= spec.max_connections <= 4096:
         raise SettingsError(f"{where}: max_connections {spec.max_connections}: write 1 to 4096", path=spec.path)
     checks: tuple[tuple[str, str, Callable[[str], object]], ...] = (
