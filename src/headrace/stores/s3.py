@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
 
 from headrace.model.clock import Clock
 from headrace.model.errors import AccessDenied, CorruptData, InvalidRange, NotFound, Unavailable, Unsupported, VersionChanged
@@ -16,16 +14,14 @@ from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_
 from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3_account import S3AccountStore
+from headrace.stores.s3_objects import is_version, object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings
 from headrace.stores.s3_seaweedfs import SmallestEntries, check_kept, is_seaweedfs
-from headrace.stores.s3_xml import ListPage, ListParser, parse_tags, part_count
+from headrace.stores.s3_xml import ListPage, ListParser, parse_tags
 from headrace.stores.store import Store
 from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
 
 _CHECKSUM_MODE = ("x-amz-checksum-mode", "ENABLED")
-_CONTENT_HEADERS = frozenset({"cache-control", "content-disposition", "content-encoding", "content-language", "expires"})
-_CHECKSUM = "x-amz-checksum-"
-_METADATA = "x-amz-meta-"
 _MAX_KEYS = 1000
 _MAX_EMPTY_PAGES = 100
 _MAX_LIST_BYTES = 64 << 20
@@ -199,63 +195,10 @@ def ordered(entries: tuple[Entry, ...], prefix: str, after: str) -> tuple[Entry,
     return tuple([entry for encoded, entry in keyed if encoded > behind])
 
 
-def is_version(info: ObjectInfo, version: Version) -> bool:
-    """Whether `info` describes `version`, which may come from a listing that knows no version ids."""
-    return info.version == version or (bool(info.etag) and version.token == f"etag:{info.etag}")
-
-
-def object_info(key: str, size: int, headers: Headers) -> ObjectInfo:
-    """An object as the headers of a HEAD or GET describe it; `size` is the whole object's."""
-    etag = headers.get("etag", "").removeprefix("W/").strip('"')
-    version_id = headers.get("x-amz-version-id", "")
-    if version_id == "null":
-        version_id = ""  # "null" names whatever was written last without versioning, not a version
-    content: list[tuple[str, str]] = []
-    metadata: list[tuple[str, str]] = []
-    checksums: list[tuple[str, str]] = []
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower.startswith(_METADATA):
-            metadata.append((lower.removeprefix(_METADATA), value))
-        elif lower in _CONTENT_HEADERS:
-            content.append((lower, value))
-        elif lower.startswith(_CHECKSUM):
-            checksums.append((lower.removeprefix(_CHECKSUM), value))
-    modified_s = _http_date(headers.get("last-modified", ""))
-    return ObjectInfo(
-        key=key,
-        size=size,
-        version=_version(version_id, etag, modified_s, size),
-        modified_s=modified_s,
-        etag=etag,
-        version_id=version_id,
-        content_type=headers.get("content-type", ""),
-        headers=tuple(content),
-        metadata=tuple(metadata),
-        checksums=tuple(checksums),
-        parts=part_count(etag),
-        storage_class=headers.get("x-amz-storage-class", ""),
-    )
-
-
 def _described(key: str, size: int, headers: Headers) -> ObjectInfo:
     if is_seaweedfs(headers):
         check_kept(key, size)
     return object_info(key, size, headers)
-
-
-def _version(version_id: str, etag: str, modified_s: float, size: int) -> Version:
-    if version_id:
-        return Version(f"id:{version_id}")
-    return Version(f"etag:{etag}" if etag else f"stat:{int(modified_s * 1e9)}-{size}")
-
-
-@lru_cache(maxsize=1024)
-def _http_date(text: str) -> float:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _first(pair: tuple[bytes, Entry]) -> bytes:

@@ -178,6 +178,8 @@ def parse_error(body: bytes) -> S3Error:
 
 def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:
     """A `<Tagging>` answer, sorted by name. Raises `CorruptData`."""
+    if not body.strip():
+        return ()  # old Ceph says so that there are none
     found: list[tuple[str, str]] = []
     fields: dict[str, str] = {}
     root: list[str] = []
@@ -226,7 +228,7 @@ def _entry(is_prefix: bool, fields: dict[str, str], encoded: bool) -> Entry:
     if name is None:
         raise CorruptData("the store listed an entry without a name")
     if encoded:
-        name = _unquote_key(name)
+        name = unquote_key(name)
     if is_prefix:
         return CommonPrefix(name)
     size = fields.get("Size", "")
@@ -259,7 +261,8 @@ def _whole_references(data: bytes) -> int:
     return len(data) if start < 0 or b";" in data[start:] else start
 
 
-def _unquote_key(text: str) -> str:
+def unquote_key(text: str) -> str:
+    """A key that was sent url-encoded. Raises `CorruptData`."""
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError as error:
