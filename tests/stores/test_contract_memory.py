@@ -1,11 +1,14 @@
 from headrace.stores.contract import StoreContract
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(StoreContract, WritingContract):
+    min_part_bytes = 5_000
+
     async def make_store(self) -> Store:
-        self.memory = MemoryStore()
+        self.memory = MemoryStore(min_part_bytes=self.min_part_bytes)
         return self.memory
 
     async def put_behind(self, key: str, data: bytes) -> None:
@@ -17,5 +20,5 @@ class TestMemoryStore(StoreContract):
 
 class TestVersionedMemoryStore(TestMemoryStore):
     async def make_store(self) -> Store:
-        self.memory = MemoryStore(versioned=True)
+        self.memory = MemoryStore(versioned=True, min_part_bytes=self.min_part_bytes)
         return self.memory

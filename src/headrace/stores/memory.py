@@ -11,13 +11,18 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from headrace.model.clock import Clock
-from headrace.model.errors import NotFound, SettingsError, VersionChanged
+from headrace.model.errors import InvalidRange, NotFound, SettingsError, VersionChanged
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, CommonPrefix, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
+from headrace.model.uploads import MIN_PART_BYTES
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, attributes_of
 from headrace.stores.keys import behind_prefix, check_key, check_text, cut_range, rolled_up
+from headrace.stores.memory_uploads import MemoryUploads
+from headrace.stores.parts import part_bounds
 from headrace.stores.store import Store
 from headrace.stores.urls import shown_url
+from headrace.stores.writes import COMPOSITE, TYPE, check_condition, full_object, whole
 
 _PIECE_BYTES = 256 * 1024
 
@@ -34,7 +39,8 @@ class MemoryObject(msgspec.Struct, frozen=True):
 
     info: ObjectInfo
     body: bytes
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: Pairs = ()
+    part_sizes: tuple[int, ...] = ()
 
 
 class BytesReading(Reading):
@@ -67,11 +73,12 @@ class MemoryStore(Store):
     and `bytes_read` the bytes asked for, so that tests can say what reached the store.
     """
 
-    def __init__(self, *, versioned: bool = False) -> None:
+    def __init__(self, *, versioned: bool = False, min_part_bytes: int = MIN_PART_BYTES) -> None:
         self._objects: dict[str, MemoryObject] = {}
         self._sorted: list[bytes] = []
         self._versioned = versioned
         self._puts = 0
+        self._uploads = MemoryUploads(self, min_part_bytes)
         self.calls: Counter[str] = Counter()
         self.bytes_read = 0
 
@@ -81,31 +88,56 @@ class MemoryStore(Store):
         body: bytes,
         *,
         content_type: str = "application/octet-stream",
-        headers: tuple[tuple[str, str], ...] = (),
-        metadata: tuple[tuple[str, str], ...] = (),
-        tags: tuple[tuple[str, str], ...] = (),
+        headers: Pairs = (),
+        metadata: Pairs = (),
+        tags: Pairs = (),
         modified_s: float | None = None,
     ) -> ObjectInfo:
         """Make or overwrite an object. Raises `InvalidKey`."""
         check_key(key)
+        info = self.publish(key, body, Attributes(content_type, headers, metadata, tags))
+        if modified_s is not None:
+            info = msgspec.structs.replace(info, modified_s=modified_s)
+            self._objects[key] = msgspec.structs.replace(self._objects[key], info=info)
+        return info
+
+    def publish(
+        self,
+        key: str,
+        body: bytes,
+        attributes: Attributes,
+        checksums: Pairs = (),
+        *,
+        etag: str = "",
+        part_sizes: tuple[int, ...] = (),
+    ) -> ObjectInfo:
+        """Put the object under a key that was checked."""
         self._puts += 1
-        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        etag = etag or hashlib.md5(body, usedforsecurity=False).hexdigest()
         version_id = f"v{self._puts}" if self._versioned else ""
         info = ObjectInfo(
             key=key,
             size=len(body),
             version=Version(f"id:{version_id}" if self._versioned else f"etag:{etag}"),
-            modified_s=float(int(time.time())) if modified_s is None else modified_s,
+            modified_s=float(int(time.time())),
             etag=etag,
             version_id=version_id,
-            content_type=content_type,
-            headers=headers,
-            metadata=metadata,
+            content_type=attributes.content_type,
+            headers=attributes.headers,
+            metadata=attributes.metadata,
+            checksums=checksums,
+            parts=len(part_sizes),
         )
         if key not in self._objects:
             bisect.insort(self._sorted, key.encode())
-        self._objects[key] = MemoryObject(info, body, tuple(sorted(tags)))
+        self._objects[key] = MemoryObject(info, body, tuple(sorted(attributes.tags)), part_sizes)
         return info
+
+    def current(self, key: str) -> ObjectInfo | None:
+        """What is now under `key`, if anything is. Raises `InvalidKey`."""
+        check_key(key)
+        found = self._objects.get(key)
+        return None if found is None else found.info
 
     def remove(self, key: str) -> None:
         """Remove an object. Raises `NotFound`."""
@@ -147,9 +179,54 @@ class MemoryStore(Store):
             position = position + 1 if common is None else bisect.bisect_left(self._sorted, behind_prefix(common))
         return Listing(tuple(entries))
 
-    async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
+    async def tags(self, key: str) -> Pairs:
         self.calls["tags"] += 1
         return self._find(key).tags
+
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        found = self._find(info.key)
+        self._check_version(found, info)
+        bounds = part_bounds(found.part_sizes or (info.size,), number)
+        if bounds is None:
+            raise InvalidRange(f"{info.key!r} has no part {number}", path=info.key, size=info.size)
+        return bounds
+
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        self.calls["write"] += 1
+        check_key(key)
+        data = b"".join([bytes(piece) async for piece in whole(body, key)])
+        # No await from here on: the condition and the write are one step.
+        check_condition(condition, self.current(key), key)
+        return self.publish(key, data, attributes, full_object(body.checksums()))
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        self.calls["copy"] += 1
+        found = self._find(source.key)
+        self._check_version(found, source)
+        check_condition(condition, self.current(key), key)
+        kept = attributes_of(found.info, found.tags) if attributes is None else attributes
+        composite = (TYPE, COMPOSITE) in found.info.checksums
+        return self.publish(key, found.body, kept, () if composite else found.info.checksums)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        self.calls["delete"] += 1
+        found = self.current(key)
+        check_condition(condition, found, key)
+        if found is not None:
+            self.remove(key)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        self.calls["set_tags"] += 1
+        self._objects[key] = msgspec.structs.replace(self._find(key), tags=tuple(sorted(tags)))
+
+    def multipart(self) -> MemoryUploads:
+        return self._uploads
+
+    def _check_version(self, found: MemoryObject, wanted: ObjectInfo) -> None:
+        if found.info.version != wanted.version:
+            raise VersionChanged(f"{wanted.key!r} is now {found.info.version.token}, not {wanted.version.token}", path=wanted.key)
 
     def _find(self, key: str) -> MemoryObject:
         check_key(key)

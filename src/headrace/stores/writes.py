@@ -1,0 +1,42 @@
+"""What every store that takes writes shares: a body held to its length, and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from headrace.model.errors import ConditionFailed, CorruptData, NotFound
+from headrace.model.objects import ObjectInfo
+from headrace.model.writing import Body, Condition, Pairs
+
+TYPE = "type"
+FULL_OBJECT = "FULL_OBJECT"
+COMPOSITE = "COMPOSITE"
+
+
+async def whole(body: Body, key: str) -> AsyncIterator[memoryview]:
+    """The body's bytes as flat views, none empty. Raises `CorruptData` unless there are as many as its length says."""
+    seen = 0
+    async for piece in body:
+        view = memoryview(piece).cast("B")
+        seen += len(view)
+        if body.length is not None and seen > body.length:
+            raise CorruptData(f"{key!r}: the body has more than the {body.length} bytes that were announced", path=key)
+        if len(view):
+            yield view
+    if body.length is not None and seen != body.length:
+        raise CorruptData(f"{key!r}: the body ended after {seen} of {body.length} bytes", path=key)
+
+
+def check_condition(condition: Condition, found: ObjectInfo | None, key: str) -> None:
+    """Raises `ConditionFailed`, or `NotFound` where `if_match` finds no object."""
+    if condition.holds(found):
+        return
+    if found is None:
+        raise NotFound(f"{key!r} is not there, so it does not match {condition.if_match!r}", path=key)
+    raise ConditionFailed(f"{key!r} has the ETag {found.etag!r}, which the condition does not allow", path=key)
+
+
+def full_object(checksums: Pairs) -> Pairs:
+    """A sender's checksums of a whole body as they are kept with the object."""
+    kept = tuple([pair for pair in checksums if pair[0] != TYPE])
+    return (*kept, (TYPE, FULL_OBJECT)) if kept else ()
