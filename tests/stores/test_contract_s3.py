@@ -8,6 +8,7 @@ from headrace.model.clock import SystemClock
 from headrace.model.errors import InvalidKey
 from headrace.model.mounts import MountSpec
 from headrace.stores.contract import StoreContract, read_all
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3 import from_spec
 from headrace.stores.store import Store
@@ -17,9 +18,12 @@ from support.servers import S3Server
 _numbers = itertools.count()
 
 
-class S3Contract(StoreContract):
+class S3Contract(StoreContract, WritingContract):
     server: S3Server
     bucket: str
+
+    etag_is_md5 = False
+    """A large body of unknown length is written in parts, as S3 asks."""
 
     def open(self, endpoint: str, secret: str = "", prefix: str = "") -> Store:
         environ = {"S3_ACCESS_KEY_ID": self.server.access_key, "S3_SECRET_ACCESS_KEY": secret or self.server.secret_key}

@@ -9,14 +9,18 @@ from headrace.model.errors import AccessDenied, CorruptData, InvalidRange, NotFo
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.credentials import CredentialsProvider, credentials_provider
 from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, held_range, range_header
 from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3_account import S3AccountStore
+from headrace.stores.s3_copy import S3Copies
 from headrace.stores.s3_objects import is_version, object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings
 from headrace.stores.s3_seaweedfs import SmallestEntries, check_kept, is_seaweedfs
+from headrace.stores.s3_uploads import S3Uploads
+from headrace.stores.s3_write import S3Writes
 from headrace.stores.s3_xml import ListPage, ListParser, parse_tags
 from headrace.stores.store import Store
 from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
@@ -46,6 +50,8 @@ class S3Store(Store):
 
     def __init__(self, requests: S3Requests) -> None:
         self._requests = requests
+        self._writes = writes = S3Writes(requests, self.info)
+        self._copies = S3Copies(requests, writes, self.info)
         self._may_read_versions = True
         self._sorts_by_directory = False
 
@@ -130,7 +136,33 @@ class S3Store(Store):
             await self.info(key)  # it tells the tags of directories and of other keys' objects, too
         return found
 
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        return await self._writes.write(key, body, attributes, condition)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        check_key(key)
+        await self._writes.check_kept(key, source.size)
+        copied = await self._copies.copy(self._requests.settings.bucket, source, key, attributes, condition)
+        if copied is not None:
+            return copied
+        known = await self.info(source.key)  # what a listing says of it lacks attributes
+        if not is_version(known, source.version):
+            raise VersionChanged(f"{source.key!r} is now {known.version.token}, not {source.version.token}", path=source.key)
+        return await super().copy(known, key, attributes, condition=condition)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self._writes.delete(key, condition)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self._writes.set_tags(key, tags)
+
+    def multipart(self) -> S3Uploads:
+        return self._writes.uploads
+
     async def close(self) -> None:
+        await self._writes.parted.close()
         await self._requests.close()
 
     async def _get(self, key: str, byte_range: ByteRange | None, version: Version | None) -> HttpResponse:

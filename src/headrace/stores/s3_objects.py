@@ -94,6 +94,14 @@ def copy_source(bucket: str, key: str, version_id: str = "") -> tuple[str, str]:
     return "x-amz-copy-source", f"/{place}?versionId={_quoted(version_id.encode())}" if version_id else "/" + place
 
 
+def source_headers(bucket: str, source: ObjectInfo) -> list[tuple[str, str]]:
+    """The headers that make exactly that version of an object of `bucket` the source of a copy."""
+    headers = [copy_source(bucket, source.key, source.version_id)]
+    if source.etag:
+        headers.append(("x-amz-copy-source-if-match", f'"{source.etag}"'))
+    return headers
+
+
 def is_md5_etag(etag: str) -> bool:
     """Whether an entity tag looks like the MD5 of the bytes."""
     return _MD5.fullmatch(etag) is not None

@@ -23,12 +23,11 @@ from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, P
 from headrace.stores.http import HttpResponse
 from headrace.stores.keys import check_key, check_text
 from headrace.stores.multipart import Multipart
-from headrace.stores.s3_copy import source_headers
-from headrace.stores.s3_objects import attribute_headers, checksum_headers, is_md5_etag, object_info
+from headrace.stores.s3_objects import attribute_headers, checksum_headers, is_md5_etag, object_info, source_headers
 from headrace.stores.s3_parts import gathered
 from headrace.stores.s3_proofs import Proofs, Verb
 from headrace.stores.s3_requests import Headers, S3Requests
-from headrace.stores.s3_seaweedfs import check_kept, is_seaweedfs
+from headrace.stores.s3_seaweedfs import check_kept
 from headrace.stores.s3_write_xml import CHECKSUM_NAMES, UploadsPage, complete_xml, parse_parts, parse_result, parse_uploads
 from headrace.stores.sending import Sending
 
@@ -113,6 +112,11 @@ class S3Uploads(Multipart):
         try:
             response = await self._requests.send("PUT", upload.key, query=[*_number(number), _id(upload)], headers=headers)
             result = parse_result(await self._requests.read_whole(response), "CopyPartResult")
+        except NoSuchUpload:
+            raise
+        except NotFound:
+            await self.parts(upload, limit=1)  # old Ceph does not say which of the two is missing
+            raise
         except ConditionFailed as error:
             raise VersionChanged(f"{source.key!r} is not {source.version.token} any more", path=source.key) from error
         if not await self._proofs.copies_exactly(upload.key):
@@ -177,7 +181,7 @@ class S3Uploads(Multipart):
         limit = min(limit, _MAX_PER_PAGE)
         query = [(b"uploads", b""), (b"encoding-type", b"url"), (b"prefix", prefix.encode())]
         if await self._requests.on_seaweedfs():
-            return _cut(await self._all(query), after, limit)
+            return _cut((await self._all(query)).uploads, after, limit)
         if after is not None:
             query.append((b"key-marker", after.key.encode()))
             if after.id:
@@ -185,7 +189,7 @@ class S3Uploads(Multipart):
         page = await self._page([*query, (b"max-uploads", str(limit).encode())])
         return UploadListing(page.uploads, page.uploads[-1] if page.truncated and page.uploads else None)
 
-    async def _all(self, query: Sequence[tuple[bytes, bytes]]) -> list[Upload]:
+    async def _all(self, query: Sequence[tuple[bytes, bytes]]) -> UploadListing:
         """Every upload, for SeaweedFS, which tells them in the order of their ids."""
         found: list[Upload] = []
         position: list[tuple[bytes, bytes]] = []
@@ -193,7 +197,7 @@ class S3Uploads(Multipart):
             page = await self._page([*query, *position])
             found.extend(page.uploads)
             if not page.truncated or not page.id_marker or len(found) > _MAX_UPLOADS:
-                return found
+                return UploadListing(tuple(found))
             position = [(b"upload-id-marker", page.id_marker.encode())]
 
     async def _page(self, query: Sequence[tuple[bytes, bytes]]) -> UploadsPage:
@@ -219,11 +223,15 @@ class S3Uploads(Multipart):
         return True
 
     async def _check_unchanged(self, bucket: str, source: ObjectInfo) -> None:
-        response = await self._requests.for_bucket(bucket).send("HEAD", source.key)
-        response.close()
-        now = object_info(source.key, source.size, response.headers)
+        now = await self.describe(bucket, source)
         if now.etag != source.etag or (source.modified_s and int(now.modified_s) != int(source.modified_s)):
             raise VersionChanged(f"{source.key!r} is now {now.version.token}, not {source.version.token}", path=source.key)
+
+    async def describe(self, bucket: str, source: ObjectInfo) -> ObjectInfo:
+        """An object of any of the account's buckets as it is now, but for its size. Raises `NotFound`."""
+        response = await self._requests.for_bucket(bucket).send("HEAD", source.key)
+        response.close()
+        return object_info(source.key, source.size, response.headers)
 
     async def _drop(self, upload: Upload) -> None:
         (await self._send("DELETE", upload)).close()
@@ -264,8 +272,8 @@ def _etag_of(parts: Sequence[Part]) -> str:
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
-def _cut(uploads: list[Upload], after: Upload | None, limit: int) -> UploadListing:
-    uploads.sort(key=lambda upload: (upload.key.encode(), upload.begun_s, upload.id))
+def _cut(found: Sequence[Upload], after: Upload | None, limit: int) -> UploadListing:
+    uploads = sorted(found, key=lambda upload: (upload.key.encode(), upload.begun_s, upload.id))
     if after is not None:
         place = next((n for n, upload in enumerate(uploads) if (upload.key, upload.id) == (after.key, after.id)), None)
         behind = after.key.encode()
