@@ -7,6 +7,7 @@ import pytest
 from headrace.model.clock import SystemClock
 from headrace.model.errors import InvalidKey
 from headrace.model.mounts import MountSpec
+from headrace.model.writing import BytesBody
 from headrace.stores.contract import StoreContract, read_all
 from headrace.stores.contract_writing import WritingContract
 from headrace.stores.prefixed import PrefixedStore
@@ -112,3 +113,30 @@ class TestS3StoreOnSeaweedFS(S3Contract):
             if clean and not any(other.startswith(key + "/") or key.startswith(other + "/") for other in kept):
                 kept.append(key)
         return kept
+
+    def written(self, keys: Sequence[str]) -> list[str]:
+        """Names are names of files."""
+        return [key for key in self.kept(keys) if all(len(segment.encode()) <= 255 for segment in key.split("/"))]
+
+    keeps_part_bounds = False
+    """SeaweedFS goes by the numbers that the parts were uploaded with."""
+
+    async def test_a_part_put_again_takes_the_place_of_the_first(self, store: Store) -> None:
+        """SeaweedFS keeps every body of a part, and completes from the one that is named."""
+        uploads = store.multipart()
+        upload = await uploads.begin("a")
+        await self.put_parts(store, upload, [1])
+        second = await uploads.put(upload, 1, BytesBody(b"second"))
+        await uploads.complete(upload, (second,))
+        assert await read_all(store, "a") == b"second"
+
+    async def test_a_race_of_abort_and_complete_has_one_outcome(self, store: Store) -> None:
+        """SeaweedFS may say yes to both; what it keeps then is whole or nothing."""
+        uploads = store.multipart()
+        for _ in range(10):
+            upload = await uploads.begin("a")
+            part = await uploads.put(upload, 1, BytesBody(b"x" * 1000))
+            await asyncio.gather(uploads.complete(upload, (part,)), uploads.abort(upload), return_exceptions=True)
+            if (await store.list()).entries:
+                assert await read_all(store, "a") == b"x" * 1000
+            await store.delete("a")

@@ -117,7 +117,10 @@ class S3Store(Store):
         if info.parts <= 1 or number > info.parts:
             return await super().part(info, number)
         headers = [("if-match", f'"{info.etag}"')]
-        response = await self._requests.send("HEAD", info.key, headers=headers, query=[(b"partNumber", str(number).encode())])
+        try:
+            response = await self._requests.send("HEAD", info.key, headers=headers, query=[(b"partNumber", str(number).encode())])
+        except InvalidRange:
+            return await super().part(info, number)  # SeaweedFS goes by the numbers that the parts were uploaded with
         response.close()
         found = held_range(response.headers)
         if found is None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from headrace.model.errors import ConditionFailed, NotFound, Unsupported, VersionChanged
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import Part, Upload
 from headrace.model.writing import Attributes, Condition, attributes_of
 from headrace.stores.s3_objects import attribute_headers, is_version, source_headers, written_info
-from headrace.stores.s3_parted import settle_refusal
 from headrace.stores.s3_parts import part_bytes
-from headrace.stores.s3_proofs import Verb
+from headrace.stores.s3_proofs import Info, Verb, settle_refusal
 from headrace.stores.s3_requests import S3Requests
 from headrace.stores.s3_write import S3Writes
 from headrace.stores.s3_write_xml import parse_result
@@ -19,8 +16,6 @@ from headrace.stores.s3_write_xml import parse_result
 _LARGEST_AT_ONCE = 5 << 30
 _SMALL = 8 << 20
 _COPIED_PART_BYTES = 512 << 20
-
-Info = Callable[[str], Awaitable[ObjectInfo]]
 
 
 class S3Copies:

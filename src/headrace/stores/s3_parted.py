@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from headrace.model.errors import ConditionFailed, HeadraceError, NotFound, Unsupported
+from headrace.model.errors import ConditionFailed, HeadraceError, Unsupported
 from headrace.model.objects import ObjectInfo
 from headrace.model.reading import Buffer
 from headrace.model.uploads import MAX_PART_NUMBER, Part, Upload
 from headrace.model.writing import Attributes, Condition, Pairs
 from headrace.stores.s3_objects import written_info
 from headrace.stores.s3_parts import BodyCutter, growing_part_bytes, part_bytes
-from headrace.stores.s3_proofs import Proofs, Verb
+from headrace.stores.s3_proofs import Info, Proofs, Verb, settle_refusal
 from headrace.stores.s3_uploads import S3Uploads
 from headrace.stores.sending import Sending
 
 _TIDY_S = 30.0
 
 SetTags = Callable[[str, Pairs], Awaitable[None]]
-Info = Callable[[str], Awaitable[ObjectInfo]]
 
 
 class Parted:
@@ -110,16 +109,6 @@ async def send_growing_parts(uploads: S3Uploads, upload: Upload, cutter: BodyCut
         if number > MAX_PART_NUMBER:
             message = f"s3 {upload.key!r}: a body without a known length is too long for {MAX_PART_NUMBER} parts: send its length"
             raise Unsupported(message, path=upload.key)
-
-
-async def settle_refusal(error: ConditionFailed, key: str, condition: Condition, info: Info) -> HeadraceError:
-    """The error to raise for a 412: where `if_match` found no object at all it is `NotFound`, which S3's answer leaves open."""
-    if condition.if_match:
-        try:
-            await info(key)
-        except NotFound as absent:
-            return absent
-    return error
 
 
 async def _each(pieces: Sequence[Buffer]) -> AsyncIterator[Buffer]:

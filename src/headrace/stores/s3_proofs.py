@@ -14,7 +14,8 @@ from enum import StrEnum
 
 import msgspec
 
-from headrace.model.errors import ConditionFailed, NotFound, Unsupported
+from headrace.model.errors import ConditionFailed, HeadraceError, NotFound, Unsupported
+from headrace.model.objects import ObjectInfo
 from headrace.model.uploads import Part
 from headrace.model.writing import Condition
 from headrace.stores.keys import MAX_KEY_BYTES
@@ -22,6 +23,9 @@ from headrace.stores.s3_objects import copy_source
 from headrace.stores.s3_requests import Headers, S3Requests
 from headrace.stores.s3_write_xml import complete_xml, parse_result
 from headrace.stores.s3_xml import parse_tags
+
+Info = Callable[[str], Awaitable[ObjectInfo]]
+"""`Store.info` of the bucket."""
 
 NAME = ".headrace-proof-"
 """What the names of the objects begin with; 16 random hexadecimal digits follow."""
@@ -102,6 +106,16 @@ class Proofs:
                 verdict = _Verdict(quote, now + (_DISTRUSTED_S if quote is None else _TRUSTED_S))
                 self._verdicts[verb, shape] = verdict
             return verdict.quote
+
+
+async def settle_refusal(error: ConditionFailed, key: str, condition: Condition, info: Info) -> HeadraceError:
+    """The error to raise for a 412: where `if_match` found no object at all it is `NotFound`, which S3's answer leaves open."""
+    if condition.if_match:
+        try:
+            await info(key)
+        except NotFound as absent:
+            return absent
+    return error
 
 
 class _Trial:

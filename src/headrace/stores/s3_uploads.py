@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 
 from headrace.model.errors import (
     ConditionFailed,
     CorruptData,
     HeadraceError,
     InvalidPart,
-    InvalidRange,
     NoSuchUpload,
     NotFound,
     Unavailable,
@@ -18,14 +17,15 @@ from headrace.model.errors import (
     VersionChanged,
 )
 from headrace.model.objects import ByteRange, ObjectInfo
-from headrace.model.uploads import MAX_PART_NUMBER, Part, PartListing, Upload, UploadListing
+from headrace.model.uploads import MIN_PART_BYTES, Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.http import HttpResponse
 from headrace.stores.keys import check_key, check_text
 from headrace.stores.multipart import Multipart
+from headrace.stores.parts import check_number, check_within, named_parts, parts_etag
 from headrace.stores.s3_objects import attribute_headers, checksum_headers, is_md5_etag, object_info, source_headers
 from headrace.stores.s3_parts import gathered
-from headrace.stores.s3_proofs import Proofs, Verb
+from headrace.stores.s3_proofs import Info, Proofs, Verb, settle_refusal
 from headrace.stores.s3_requests import Headers, S3Requests
 from headrace.stores.s3_seaweedfs import check_kept
 from headrace.stores.s3_write_xml import CHECKSUM_NAMES, UploadsPage, complete_xml, parse_parts, parse_result, parse_uploads
@@ -43,7 +43,7 @@ class S3Uploads(Multipart):
     `info` describes an object of the bucket.
     """
 
-    def __init__(self, requests: S3Requests, proofs: Proofs, info: Callable[[str], Awaitable[ObjectInfo]]) -> None:
+    def __init__(self, requests: S3Requests, proofs: Proofs, info: Info) -> None:
         self._requests = requests
         self._proofs = proofs
         self._info = info
@@ -86,7 +86,7 @@ class S3Uploads(Multipart):
 
     async def send_part(self, upload: Upload, number: int, data: bytes | Sending, headers: Headers = ()) -> Part:
         """`put` of bytes whose length is known."""
-        response = await self._send("PUT", upload, query=_number(number), headers=headers, body=data)
+        response = await self._send("PUT", upload, query=[_number(upload, number)], headers=headers, body=data)
         response.close()
         size = data.length if isinstance(data, Sending) else len(data)
         told = object_info(upload.key, size, response.headers)
@@ -104,13 +104,11 @@ class S3Uploads(Multipart):
         """`copy` out of an object of another bucket of the same account."""
         headers = source_headers(bucket, source)
         part_range = byte_range or ByteRange(0, source.size)
+        check_within(byte_range, source)
         if byte_range is not None:
-            if not 0 <= byte_range.start < byte_range.end <= source.size:
-                message = f"bytes {byte_range.start} up to {byte_range.end} do not lie within {source.key!r}"
-                raise InvalidRange(message, path=source.key, size=source.size)
             headers.append(("x-amz-copy-source-range", f"bytes={byte_range.start}-{byte_range.end - 1}"))
         try:
-            response = await self._requests.send("PUT", upload.key, query=[*_number(number), _id(upload)], headers=headers)
+            response = await self._requests.send("PUT", upload.key, query=[_number(upload, number), _id(upload)], headers=headers)
             result = parse_result(await self._requests.read_whole(response), "CopyPartResult")
         except NoSuchUpload:
             raise
@@ -147,6 +145,8 @@ class S3Uploads(Multipart):
         except NoSuchUpload:
             # Completed before, perhaps by a call of ours whose answer was lost: the object then shows it.
             return await self._completed_before(upload, parts)
+        except ConditionFailed as error:
+            raise await settle_refusal(error, upload.key, condition, self._info) from error
         except Unavailable:
             if await self._is_under_way(upload):
                 raise
@@ -160,14 +160,15 @@ class S3Uploads(Multipart):
         self, upload: Upload, parts: Sequence[Part], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> tuple[str, HttpResponse]:
         """`complete` as one request: the ETag, which old Ceph does not tell, and the head of the answer."""
-        numbers = [part.number for part in parts]
-        if not numbers or numbers != sorted(set(numbers)) or not 1 <= numbers[0] <= numbers[-1] <= MAX_PART_NUMBER:
+        if not parts or any(first.number >= second.number for first, second in pairwise(parts)):
             raise InvalidPart(f"{upload.key!r}: an upload is completed from parts in rising order", path=upload.key)
         headers = checksum_headers(checksums)
         if headers and dict(checksums).get("type"):
             headers.append(("x-amz-checksum-type", dict(checksums)["type"]))
         if condition:
             headers.extend(await self._proofs.condition_headers(Verb.COMPLETE, condition, upload.key))
+        if await self._requests.on_seaweedfs():
+            await self._check_named(upload, parts)  # it takes parts that were replaced, and remembers no parts afterwards
         response = await self._send("POST", upload, headers=headers, body=complete_xml(parts))
         body = await self._requests.read_whole(response)
         return parse_result(body, "CompleteMultipartUploadResult").etag or _etag_of(parts), response
@@ -202,6 +203,15 @@ class S3Uploads(Multipart):
 
     async def _page(self, query: Sequence[tuple[bytes, bytes]]) -> UploadsPage:
         return parse_uploads(await (await self._requests.send("GET", "", query=query)).read(_MAX_ANSWER_BYTES))
+
+    async def _check_named(self, upload: Upload, parts: Sequence[Part]) -> None:
+        held: list[Part] = []
+        after: int | None = parts[0].number - 1
+        while after is not None:
+            page = await self.parts(upload, after=after)
+            held.extend(page.parts)
+            after = page.after
+        named_parts(upload.key, parts, held, MIN_PART_BYTES)
 
     async def _completed_before(self, upload: Upload, parts: tuple[Part, ...]) -> ObjectInfo:
         etag = _etag_of(parts)
@@ -245,6 +255,8 @@ class S3Uploads(Multipart):
         headers: Headers = (),
         body: bytes | Sending = b"",
     ) -> HttpResponse:
+        if ".." in upload.id or not upload.id:
+            raise NoSuchUpload(f"s3 {upload.key!r}: no multipart upload is called {upload.id!r}", path=upload.key)
         try:
             return await self._requests.send(method, upload.key, query=[*query, _id(upload)], headers=headers, body=body)
         except NoSuchUpload:
@@ -258,18 +270,14 @@ def _id(upload: Upload) -> tuple[bytes, bytes]:
     return b"uploadId", upload.id.encode()
 
 
-def _number(number: int) -> list[tuple[bytes, bytes]]:
-    if not 1 <= number <= MAX_PART_NUMBER:
-        raise InvalidPart(f"part number {number}: parts are numbered from 1 to {MAX_PART_NUMBER}")
-    return [(b"partNumber", str(number).encode())]
+def _number(upload: Upload, number: int) -> tuple[bytes, bytes]:
+    check_number(upload.key, number)
+    return b"partNumber", str(number).encode()
 
 
 def _etag_of(parts: Sequence[Part]) -> str:
     """The ETag that S3 makes of an object's parts; empty when it cannot be known."""
-    if not parts or not all(is_md5_etag(part.etag) for part in parts):
-        return ""
-    digests = b"".join(bytes.fromhex(part.etag) for part in parts)
-    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+    return parts_etag(parts) if parts and all(is_md5_etag(part.etag) for part in parts) else ""
 
 
 def _cut(found: Sequence[Upload], after: Upload | None, limit: int) -> UploadListing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from headrace.model.errors import ConditionFailed, NotFound, Unavailable
 from headrace.model.objects import ObjectInfo
@@ -12,9 +12,9 @@ from headrace.model.writing import Attributes, Body, Condition, Pairs
 from headrace.stores.http import HttpResponse
 from headrace.stores.keys import check_key
 from headrace.stores.s3_objects import attribute_headers, checksum_headers, is_md5_etag, written_info
-from headrace.stores.s3_parted import Parted, send_growing_parts, send_parts, settle_refusal
+from headrace.stores.s3_parted import Parted, send_growing_parts, send_parts
 from headrace.stores.s3_parts import FIRST_PART_BYTES, BodyCutter, gathered
-from headrace.stores.s3_proofs import Proofs, Verb
+from headrace.stores.s3_proofs import Info, Proofs, Verb, settle_refusal
 from headrace.stores.s3_requests import S3Requests
 from headrace.stores.s3_seaweedfs import check_kept, is_clean_path
 from headrace.stores.s3_uploads import S3Uploads
@@ -27,8 +27,6 @@ _AT_HAND_BYTES = 256 * 1024
 
 _SEALED = "x-amz-server-side-encryption"
 _MD5_BYTES = 64 * 1024
-
-Info = Callable[[str], Awaitable[ObjectInfo]]
 
 
 class S3Writes:
