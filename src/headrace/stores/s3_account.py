@@ -1,130 +1,44 @@
-"""S3AccountStore: all buckets of an account as one store; a key's first component is the bucket."""
+"""S3AccountStore: all buckets of an S3 account as one store."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from headrace.model.errors import NotFound, Unsupported
-from headrace.model.objects import ByteRange, CommonPrefix, Entry, Listing, ObjectInfo, Version, with_key
-from headrace.model.reading import Reading
-from headrace.stores.keys import check_key, check_text, rolled_up
+from headrace.model.errors import Unsupported
+from headrace.model.uploads import Bucket
+from headrace.stores.account import AccountStore
+from headrace.stores.buckets import Buckets
 from headrace.stores.s3_requests import S3Requests
 from headrace.stores.s3_xml import parse_buckets
 from headrace.stores.store import Store
-from headrace.stores.urls import is_bucket_name
 
-_MAX_OPEN_BUCKETS = 256
-_MAX_BUCKETS_PER_PAGE = 50
 _MAX_ANSWER_BYTES = 16 << 20
-_LAST = "\U0010ffff"
 
 
-class S3AccountStore(Store):
-    """`bucket/key` over per-bucket stores. An empty bucket shows as a CommonPrefix when listed with `/`."""
+class S3Buckets(Buckets):
+    """The buckets of the account, as the store tells them now."""
+
+    def __init__(self, requests: S3Requests) -> None:
+        self._requests = requests
+
+    async def list(self) -> tuple[Bucket, ...]:
+        response = await self._requests.send("GET", "")
+        names = parse_buckets(await response.read(_MAX_ANSWER_BYTES))
+        return tuple([Bucket(name) for name in sorted(names, key=str.encode)])
+
+    async def create(self, name: str) -> Bucket:
+        raise Unsupported(f"bucket {name!r}: no buckets are made in this kind of account", path=name)
+
+    async def delete(self, name: str) -> None:
+        raise Unsupported(f"bucket {name!r}: no buckets are removed from this kind of account", path=name)
+
+
+class S3AccountStore(AccountStore):
+    """An account over per-bucket stores that share its connections."""
 
     def __init__(self, requests: S3Requests, open_bucket: Callable[[str], Store]) -> None:
+        super().__init__(S3Buckets(requests), open_bucket)
         self._requests = requests
-        self._open_bucket = open_bucket
-        self._stores: OrderedDict[str, Store] = OrderedDict()
-
-    async def info(self, key: str) -> ObjectInfo:
-        store, inner = self._find(key)
-        return with_key(await store.info(inner), key)
-
-    async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
-        store, inner = self._find(key)
-        reading = await store.read(inner, byte_range, version=version)
-        reading.info = with_key(reading.info, key)
-        return reading
-
-    async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
-        store, inner = self._find(key)
-        return await store.tags(inner)
-
-    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
-        store, inner = self._find(info.key)
-        return await store.part(with_key(info, inner), number)
-
-    async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
-        check_text(prefix, delimiter, after)
-        bucket, slash, _ = prefix.partition("/")
-        if slash:
-            if not is_bucket_name(bucket):
-                return Listing(())
-            return await self._list_bucket(bucket, prefix, delimiter, after, limit)
-        if "/" in delimiter and delimiter != "/":
-            raise Unsupported(f"delimiter {delimiter!r} across buckets: begin the prefix with a bucket's name and a slash")
-        # Compared with the slash, as keys are: `a-b/x` sorts before `a/x`.
-        roots = sorted((name + "/" for name in await self.bucket_names() if name.startswith(prefix)), key=str.encode)
-        if delimiter == "/":
-            return _cut([CommonPrefix(root) for root in roots], after, limit)
-        return await self._list_flat(roots, prefix, delimiter, after, limit)
-
-    async def bucket_names(self) -> tuple[str, ...]:
-        """Names of the account's buckets, as the store tells them now."""
-        response = await self._requests.send("GET", "")
-        return parse_buckets(await response.read(_MAX_ANSWER_BYTES))
 
     async def close(self) -> None:
         await self._requests.close()
-
-    async def _list_flat(self, roots: Sequence[str], prefix: str, delimiter: str, after: str, limit: int) -> Listing:
-        entries: list[Entry] = []
-        visited = 0
-        for position, root in enumerate(roots):
-            if (root + _LAST).encode() <= after.encode():
-                continue
-            common = rolled_up(root, prefix, delimiter)
-            if common is not None:
-                if common.encode() > after.encode() and (not entries or entries[-1].key != common):
-                    entries.append(CommonPrefix(common))
-            else:
-                visited += 1
-                page = await self._list_bucket(root[:-1], root, delimiter, after, limit - len(entries))
-                entries.extend(page.entries)
-                if page.after is not None:
-                    return Listing(tuple(entries), page.after)
-            is_last = position == len(roots) - 1
-            if not is_last and (len(entries) >= limit or visited >= _MAX_BUCKETS_PER_PAGE):
-                return Listing(tuple(entries), common or root + _LAST)
-        return Listing(tuple(entries))
-
-    async def _list_bucket(self, bucket: str, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
-        root = bucket + "/"
-        inside = after.startswith(root)
-        if not inside and after.encode() > root.encode():
-            return Listing(())
-        start = after[len(root) :] if inside else ""
-        page = await self._store(bucket).list(prefix[len(root) :], delimiter=delimiter, after=start, limit=limit)
-        entries = tuple([_under(root, entry) for entry in page.entries])
-        return Listing(entries, None if page.after is None else root + page.after)
-
-    def _find(self, key: str) -> tuple[Store, str]:
-        check_text(key)
-        bucket, _, inner = key.partition("/")
-        if not key:
-            check_key(key)
-        if not inner or not is_bucket_name(bucket):
-            raise NotFound(f"s3 {key!r}: a key begins with a bucket's name and a slash", path=key)
-        return self._store(bucket), inner
-
-    def _store(self, bucket: str) -> Store:
-        store = self._stores.get(bucket)
-        if store is None:
-            store = self._stores[bucket] = self._open_bucket(bucket)
-            if len(self._stores) > _MAX_OPEN_BUCKETS:
-                self._stores.popitem(last=False)
-        else:
-            self._stores.move_to_end(bucket)
-        return store
-
-
-def _under(root: str, entry: Entry) -> Entry:
-    key = root + entry.key
-    return CommonPrefix(key) if isinstance(entry, CommonPrefix) else with_key(entry, key)
-
-
-def _cut(entries: list[CommonPrefix], after: str, limit: int) -> Listing:
-    behind = [entry for entry in entries if entry.key.encode() > after.encode()]
-    return Listing(tuple(behind[:limit]), behind[limit - 1].key if len(behind) > limit else None)
