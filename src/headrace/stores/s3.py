@@ -14,7 +14,7 @@ from headrace.stores.credentials import CredentialsProvider, credentials_provide
 from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, held_range, range_header
 from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
-from headrace.stores.s3_account import S3AccountStore
+from headrace.stores.s3_account import BucketStore, S3AccountStore
 from headrace.stores.s3_copy import S3Copies
 from headrace.stores.s3_objects import is_version, object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings
@@ -45,11 +45,12 @@ def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> S
     return PrefixedStore(store, url.prefix + "/") if url.prefix else store
 
 
-class S3Store(Store):
+class S3Store(BucketStore):
     """The objects of one bucket. Reads are pinned by ETag (`If-Match`) or by version id."""
 
     def __init__(self, requests: S3Requests) -> None:
         self._requests = requests
+        self.name = requests.settings.bucket
         self._writes = writes = S3Writes(requests, self.info)
         self._copies = S3Copies(requests, writes, self.info)
         self._may_read_versions = True
@@ -145,15 +146,20 @@ class S3Store(Store):
     async def copy(
         self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
     ) -> ObjectInfo:
-        check_key(key)
-        await self._writes.check_kept(key, source.size)
-        copied = await self._copies.copy(self._requests.settings.bucket, source, key, attributes, condition)
+        copied = await self.copy_from(self.name, source, key, attributes, condition)
         if copied is not None:
             return copied
         known = await self.info(source.key)  # what a listing says of it lacks attributes
         if not is_version(known, source.version):
             raise VersionChanged(f"{source.key!r} is now {known.version.token}, not {source.version.token}", path=source.key)
         return await super().copy(known, key, attributes, condition=condition)
+
+    async def copy_from(
+        self, bucket: str, source: ObjectInfo, key: str, attributes: Attributes | None, condition: Condition
+    ) -> ObjectInfo | None:
+        check_key(key)
+        await self._requests.check_kept(key, source.size)
+        return await self._copies.copy(bucket, source, key, attributes, condition)
 
     async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
         await self._writes.delete(key, condition)

@@ -139,7 +139,7 @@ class _Trial:
         }
         try:
             for quote in ('"', ""):
-                if await self._obeys(acts[verb], shape, quote):
+                if await self._obeys(verb, acts[verb], shape, quote):
                     return quote
         except Unsupported:
             return None
@@ -178,7 +178,7 @@ class _Trial:
         response = await self._requests.send("GET", self._key, query=[(b"tagging", b"")])
         return parse_tags(await response.read()) == ((name, value),)
 
-    async def _obeys(self, act: Callable[[Headers], Awaitable[None]], shape: _Shape, quote: str) -> bool:
+    async def _obeys(self, verb: Verb, act: Callable[[Headers], Awaitable[None]], shape: _Shape, quote: str) -> bool:
         etag = await self._write(self._key)
         if shape is _Shape.MATCH_ETAG:
             refused, done = _ABSENT_ETAG, etag
@@ -194,7 +194,12 @@ class _Trial:
             await self._write(self._key)
         elif shape is _Shape.NONE_MATCH_ANY:
             await self._delete(())
-        return not await self._is_refused(act([_header(shape, done, quote)]))
+        if await self._is_refused(act([_header(shape, done, quote)])):
+            return False
+        if verb is Verb.DELETE or done == "*":
+            return True
+        await self._delete(())  # no object matches no entity tag
+        return await self._is_refused(act([_header(shape, done, quote)])) is (shape is _Shape.MATCH_ETAG)
 
     async def _is_refused(self, call: Awaitable[None]) -> bool:
         try:

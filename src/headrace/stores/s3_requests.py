@@ -40,7 +40,7 @@ from headrace.model.sigv4 import (
 )
 from headrace.stores.credentials import CredentialsProvider
 from headrace.stores.http import Http, HttpResponse, Redirected, range_size, retry_after_s, status_error
-from headrace.stores.s3_seaweedfs import is_clean_path, is_seaweedfs
+from headrace.stores.s3_seaweedfs import check_kept, is_clean_path, is_seaweedfs
 from headrace.stores.s3_xml import S3Error, parse_error
 from headrace.stores.sending import Sending
 
@@ -85,6 +85,10 @@ _KINDS: dict[str, type[HeadraceError]] = {
 """What codes mean that only writes are refused with, whatever the status."""
 
 
+_BUCKET_SEEN_S = 30.0
+_MAX_BUCKETS_SEEN = 1024
+
+
 class S3Settings(msgspec.Struct, frozen=True):
     """Where a bucket lies. Without an endpoint it is AWS, spoken to in virtual-host style; else path style."""
 
@@ -105,6 +109,7 @@ class S3Requests:
         self._host = urlsplit(self._origin).netloc
         self._identity: tuple[object, SigningIdentity] | None = None
         self._is_seaweedfs: bool | None = None
+        self._buckets_seen: dict[str, float] = {}
 
     @property
     def clock(self) -> Clock:
@@ -152,7 +157,7 @@ class S3Requests:
         return body
 
     async def on_seaweedfs(self) -> bool:
-        """Whether the store is a SeaweedFS, which must be known before it is given some keys."""
+        """Whether the store is a SeaweedFS, which must be known before it is given anything."""
         if self._is_seaweedfs is None:
             try:
                 (await self.send("HEAD", "")).close()
@@ -160,9 +165,30 @@ class S3Requests:
                 return bool(self._is_seaweedfs)  # it answered, which is enough
         return bool(self._is_seaweedfs)
 
+    async def check_kept(self, key: str, size: int) -> None:
+        """Raises `InvalidKey` for a key that a SeaweedFS would fold into another, `NotFound` for a bucket that it would make.
+
+        A bucket that others remove is missed within half a minute.
+        """
+        if not await self.on_seaweedfs():
+            return
+        check_kept(key, size)
+        now = self._clock.monotonic()
+        if now >= self._buckets_seen.get(self.settings.bucket, -_BUCKET_SEEN_S) + _BUCKET_SEEN_S:
+            (await self.send("HEAD", "")).close()
+            if len(self._buckets_seen) > _MAX_BUCKETS_SEEN:
+                self._buckets_seen.clear()
+            self._buckets_seen[self.settings.bucket] = now
+
+    def forget_bucket(self) -> None:
+        """The bucket was removed by us."""
+        self._buckets_seen.pop(self.settings.bucket, None)
+
     def for_bucket(self, bucket: str) -> S3Requests:
         """The same account, connections and credentials for requests about `bucket`."""
-        return S3Requests(msgspec.structs.replace(self.settings, bucket=bucket), self._credentials, self._http, self._clock)
+        other = S3Requests(msgspec.structs.replace(self.settings, bucket=bucket), self._credentials, self._http, self._clock)
+        other._is_seaweedfs, other._buckets_seen = self._is_seaweedfs, self._buckets_seen
+        return other
 
     async def close(self) -> None:
         """Free connections. May be called more than once."""

@@ -12,6 +12,7 @@ from headrace.model.errors import (
     InvalidPart,
     NoSuchUpload,
     NotFound,
+    PartTooSmall,
     Unavailable,
     Unsupported,
     VersionChanged,
@@ -22,12 +23,11 @@ from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, P
 from headrace.stores.http import HttpResponse
 from headrace.stores.keys import check_key, check_text
 from headrace.stores.multipart import Multipart
-from headrace.stores.parts import check_number, check_within, named_parts, parts_etag
+from headrace.stores.parts import check_number, check_within, parts_etag
 from headrace.stores.s3_objects import attribute_headers, checksum_headers, is_md5_etag, object_info, source_headers
 from headrace.stores.s3_parts import gathered
 from headrace.stores.s3_proofs import Info, Proofs, Verb, settle_refusal
 from headrace.stores.s3_requests import Headers, S3Requests
-from headrace.stores.s3_seaweedfs import check_kept
 from headrace.stores.s3_write_xml import CHECKSUM_NAMES, UploadsPage, complete_xml, parse_parts, parse_result, parse_uploads
 from headrace.stores.sending import Sending
 
@@ -58,8 +58,7 @@ class S3Uploads(Multipart):
         self, key: str, attributes: Attributes = PLAIN, *, checksum: str = "", checksum_type: str = ""
     ) -> Upload:
         """`begin` that does not ask whether the store keeps the tags."""
-        if await self._requests.on_seaweedfs():
-            check_kept(key, 1)
+        await self._requests.check_kept(key, 1)
         headers = attribute_headers(attributes)
         if checksum:
             if checksum not in CHECKSUM_NAMES:
@@ -205,13 +204,20 @@ class S3Uploads(Multipart):
         return parse_uploads(await (await self._requests.send("GET", "", query=query)).read(_MAX_ANSWER_BYTES))
 
     async def _check_named(self, upload: Upload, parts: Sequence[Part]) -> None:
-        held: list[Part] = []
+        sizes: dict[tuple[int, str], int] = {}
         after: int | None = parts[0].number - 1
         while after is not None:
             page = await self.parts(upload, after=after)
-            held.extend(page.parts)
+            sizes.update({(part.number, part.etag): part.size for part in page.parts})
             after = page.after
-        named_parts(upload.key, parts, held, MIN_PART_BYTES)
+        for part in parts:
+            size = sizes.get((part.number, part.etag))
+            if size is None:
+                message = f"{upload.key!r}: there is no part {part.number} with the ETag {part.etag!r}"
+                raise InvalidPart(message, path=upload.key)
+            if size < MIN_PART_BYTES and part is not parts[-1]:
+                message = f"{upload.key!r}: part {part.number} has {size} bytes; all but the last have at least {MIN_PART_BYTES}"
+                raise PartTooSmall(message, path=upload.key, number=part.number)
 
     async def _completed_before(self, upload: Upload, parts: tuple[Part, ...]) -> ObjectInfo:
         etag = _etag_of(parts)

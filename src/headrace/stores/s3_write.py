@@ -16,7 +16,7 @@ from headrace.stores.s3_parted import Parted, send_growing_parts, send_parts
 from headrace.stores.s3_parts import FIRST_PART_BYTES, BodyCutter, gathered
 from headrace.stores.s3_proofs import Info, Proofs, Verb, settle_refusal
 from headrace.stores.s3_requests import S3Requests
-from headrace.stores.s3_seaweedfs import check_kept, is_clean_path
+from headrace.stores.s3_seaweedfs import is_clean_path
 from headrace.stores.s3_uploads import S3Uploads
 from headrace.stores.s3_write_xml import tagging_xml
 from headrace.stores.sending import Sending
@@ -43,7 +43,7 @@ class S3Writes:
     async def write(self, key: str, body: Body, attributes: Attributes, condition: Condition) -> ObjectInfo:
         """`Store.write`."""
         check_key(key)
-        await self.check_kept(key, body.length or 0)
+        await self._requests.check_kept(key, body.length or 0)
         if body.length is None or body.length > _LARGEST_PUT:
             return await self._write_cut(key, body, attributes, condition)
         headers = await self.proofs.condition_headers(Verb.PUT, condition, key)
@@ -78,11 +78,6 @@ class S3Writes:
         headers = [("content-md5", digest), ("content-type", "application/xml")]
         (await self._requests.send("PUT", key, query=[(b"tagging", b"")], headers=headers, body=body)).close()
 
-    async def check_kept(self, key: str, size: int) -> None:
-        """Raises `InvalidKey` for a key that the store would fold into another."""
-        if (key.endswith("/") or not is_clean_path(key)) and await self._requests.on_seaweedfs():
-            check_kept(key, size)
-
     async def _write_cut(self, key: str, body: Body, attributes: Attributes, condition: Condition) -> ObjectInfo:
         cutter = BodyCutter(body, key)
         length = body.length
@@ -96,7 +91,7 @@ class S3Writes:
                 return await self.parted.write(
                     key, None, attributes, condition, lambda upload: send_growing_parts(self.uploads, upload, cutter, first)
                 )
-            await self.check_kept(key, sum(map(len, first)))
+            await self._requests.check_kept(key, sum(map(len, first)))
         finally:
             await cutter.aclose()
         headers = await self.proofs.condition_headers(Verb.PUT, condition, key)

@@ -198,23 +198,6 @@ def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
-def parse_buckets(body: bytes) -> tuple[str, ...]:
-    """Bucket names of a ListBuckets answer, sorted. Raises `CorruptData`."""
-    names: list[str] = []
-    root: list[str] = []
-
-    def on_end(path: tuple[str, ...], text: str) -> None:
-        if path[1:] == ("Buckets", "Bucket", "Name"):
-            names.append(text)
-        elif len(path) == 1:
-            root.append(path[0])
-
-    XmlReader(on_end).feed(body, final=True)
-    if root != ["ListAllMyBucketsResult"]:
-        raise CorruptData("the store's answer is not a list of buckets")
-    return tuple(sorted(names))
-
-
 def parse_time(text: str) -> float:
     """Seconds since 1970 UTC of an ISO 8601 time; 0 when it cannot be read."""
     try:
