@@ -194,7 +194,9 @@ class Http:
         if self._session is None:
             settings = self._settings
             connector = aiohttp.TCPConnector(
-                limit=settings.max_connections,
+                # A copy that passes through here reads on one connection while it writes on another: how many calls run at
+                # once is bounded above, and none of them may wait for a connection that only another such copy can free.
+                limit=2 * settings.max_connections,
                 resolver=GuardedResolver(self._guard, settings.connect_timeout_s),
                 ttl_dns_cache=30,
                 keepalive_timeout=15.0,
