@@ -1,29 +1,50 @@
 import asyncio
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import pytest
 
 from headrace.model.clock import SystemClock
-from headrace.model.errors import InvalidKey
+from headrace.model.errors import BucketNotEmpty, InvalidKey, InvalidPart, NoSuchUpload, PartTooSmall, Unavailable, Unsupported
 from headrace.model.mounts import MountSpec
+from headrace.model.objects import ObjectInfo
+from headrace.model.writing import BytesBody, Condition
 from headrace.stores.contract import StoreContract, read_all
+from headrace.stores.contract_buckets import BucketsContract
+from headrace.stores.contract_tools import ATTRIBUTES, agree
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3 import from_spec
 from headrace.stores.store import Store
 from support.processes import free_port
+from support.s3_stores import s3_account
 from support.servers import S3Server
 
 _numbers = itertools.count()
 
 
-class S3Contract(StoreContract):
+def empty_bucket(client: Any, name: str) -> None:
+    """Remove a bucket with all it holds."""
+    for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", ()):
+        client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
+    while held := client.list_objects_v2(Bucket=name).get("Contents"):
+        for entry in held:
+            client.delete_object(Bucket=name, Key=entry["Key"])
+    client.delete_bucket(Bucket=name)
+
+
+class S3Contract(StoreContract, WritingContract):
     server: S3Server
     bucket: str
 
+    etag_is_md5 = False
+    """A large body of unknown length is written in parts, as S3 asks."""
+
     def open(self, endpoint: str, secret: str = "", prefix: str = "") -> Store:
         environ = {"S3_ACCESS_KEY_ID": self.server.access_key, "S3_SECRET_ACCESS_KEY": secret or self.server.secret_key}
-        spec = MountSpec("/x", store=f"s3://{self.bucket}{prefix}", endpoint=endpoint, credentials="env:S3", timeout="5s")
+        spec = MountSpec("/x", store=f"s3://{self.bucket}{prefix}", endpoint=endpoint, credentials="env:S3", timeout="20s")
         return from_spec(spec, environ=environ, clock=SystemClock())
 
     def use(self, server: S3Server) -> None:
@@ -50,7 +71,55 @@ class S3Contract(StoreContract):
 @pytest.mark.servers
 @pytest.mark.slow
 class TestS3StoreOnCeph(S3Contract):
-    """Ceph's gateway keeps every key."""
+    """Ceph's gateway keeps every key; of writes, Ceph 16 knows what S3 knew long ago."""
+
+    keeps_checksums = False
+    part_checksums = ()
+    """It knows no checksums but MD5."""
+    keeps_part_bounds = False
+    """It knows no part numbers."""
+    settles_races = False
+    """It answers 500 to some of those that lose a race."""
+
+    def takes(self, verb: str, condition: Condition) -> bool:
+        """It ignores conditions on everything but PUT, and refuses a PUT of what is not there unless it is `another` ETag."""
+        return verb in ("write", "copy") and condition.if_none_match in ("", "*")
+
+    async def test_an_upload_is_invisible_until_it_is_complete(self, store: Store) -> None:
+        """It drops the tags of uploads, so they are refused; everything else holds."""
+        with pytest.raises(Unsupported):
+            await store.multipart().begin("d/a", ATTRIBUTES)
+        upload = await store.multipart().begin("d/a", msgspec.structs.replace(ATTRIBUTES, tags=()))
+        parts = await self.put_parts(store, upload, [1, 2])
+        assert (await store.list()).entries == ()
+        await store.multipart().complete(upload, parts)
+        info = await agree(store, "d/a", self.part_body(1) + self.part_body(2))
+        assert (info.content_type, info.metadata) == (ATTRIBUTES.content_type, ATTRIBUTES.metadata)
+
+    async def test_parts_that_are_not_named_are_dropped(self, store: Store) -> None:
+        """It wants all parts to be named."""
+        upload = await store.multipart().begin("a")
+        parts = await self.put_parts(store, upload, [1, 2, 3])
+        with pytest.raises(InvalidPart):
+            await store.multipart().complete(upload, (parts[0], parts[2]))
+        await store.multipart().complete(upload, parts)
+
+    async def test_a_part_that_is_too_small_is_named(self, store: Store) -> None:
+        upload = await store.multipart().begin("a")
+        small = await store.multipart().put(upload, 1, BytesBody(b"small"))
+        last = await store.multipart().put(upload, 2, BytesBody(b"x"))
+        with pytest.raises(PartTooSmall):
+            await store.multipart().complete(upload, (small, last))
+
+    async def test_completing_at_once_makes_one_object(self, store: Store) -> None:
+        """It says to some that the completion is under way."""
+        upload = await store.multipart().begin("a")
+        parts = await self.put_parts(store, upload, [1, 2])
+        calls = [store.multipart().complete(upload, parts) for _ in range(4)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert any(isinstance(answer, ObjectInfo) for answer in answers)
+        assert all(isinstance(answer, (ObjectInfo, NoSuchUpload, Unavailable)) for answer in answers), answers
+        await agree(store, "a", self.part_body(1) + self.part_body(2))
 
     @pytest.fixture(autouse=True)
     def _bucket(self, ceph_server: S3Server) -> None:
@@ -108,3 +177,66 @@ class TestS3StoreOnSeaweedFS(S3Contract):
             if clean and not any(other.startswith(key + "/") or key.startswith(other + "/") for other in kept):
                 kept.append(key)
         return kept
+
+    def written(self, keys: Sequence[str]) -> list[str]:
+        """Names are names of files."""
+        return [key for key in self.kept(keys) if all(len(segment.encode()) <= 255 for segment in key.split("/"))]
+
+    keeps_part_bounds = False
+    """SeaweedFS goes by the numbers that the parts were uploaded with."""
+
+    async def test_a_part_put_again_takes_the_place_of_the_first(self, store: Store) -> None:
+        """SeaweedFS keeps every body of a part, and completes from the one that is named."""
+        uploads = store.multipart()
+        upload = await uploads.begin("a")
+        await self.put_parts(store, upload, [1])
+        second = await uploads.put(upload, 1, BytesBody(b"second"))
+        await uploads.complete(upload, (second,))
+        assert await read_all(store, "a") == b"second"
+
+    async def test_a_race_of_abort_and_complete_has_one_outcome(self, store: Store) -> None:
+        """SeaweedFS may say yes to both; what it keeps then is whole or nothing."""
+        uploads = store.multipart()
+        for _ in range(10):
+            upload = await uploads.begin("a")
+            part = await uploads.put(upload, 1, BytesBody(b"x" * 1000))
+            await asyncio.gather(uploads.complete(upload, (part,)), uploads.abort(upload), return_exceptions=True)
+            if (await store.list()).entries:
+                assert await read_all(store, "a") == b"x" * 1000
+            await store.delete("a")
+
+
+class S3AccountBuckets(BucketsContract):
+    server: S3Server
+
+    async def make_account(self) -> Store:
+        client = self.server.client()
+        for bucket in client.list_buckets()["Buckets"]:
+            await asyncio.to_thread(empty_bucket, client, bucket["Name"])
+        return s3_account(self.server)
+
+
+@pytest.mark.servers
+@pytest.mark.slow
+class TestS3BucketsOnCeph(S3AccountBuckets):
+    refuses_twice = False
+    """It says yes to a bucket's owner, so of many that make it at once several are told so."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, ceph_server: S3Server) -> None:
+        self.server = ceph_server
+
+
+@pytest.mark.servers
+class TestS3BucketsOnSeaweedFS(S3AccountBuckets):
+    @pytest.fixture(autouse=True)
+    def _server(self, seaweedfs_server: S3Server) -> None:
+        self.server = seaweedfs_server
+
+    async def test_a_bucket_is_removed_or_written_to_never_both(self, account: Store) -> None:
+        """SeaweedFS removes buckets with all that they hold: only what is there when we look is safe."""
+        await account.buckets().create("bucket")
+        await account.write("bucket/a/k", BytesBody(b"x"))
+        with pytest.raises(BucketNotEmpty):
+            await account.buckets().delete("bucket")
+        assert await read_all(account, "bucket/a/k") == b"x"

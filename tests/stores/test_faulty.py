@@ -6,6 +6,7 @@ import pytest
 from headrace.model.errors import Throttled, Unavailable
 from headrace.model.objects import ByteRange
 from headrace.stores.contract import StoreContract, body_of, read_all
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.faulty import Fault, FaultyStore, random_faults
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
@@ -20,9 +21,11 @@ def store_with(*faults: Fault) -> FaultyStore:
     return FaultyStore(inner, faults)
 
 
-class TestFaultyStoreWithoutFaults(StoreContract):
+class TestFaultyStoreWithoutFaults(StoreContract, WritingContract):
+    min_part_bytes = 5_000
+
     async def make_store(self) -> Store:
-        self.memory = MemoryStore()
+        self.memory = MemoryStore(min_part_bytes=self.min_part_bytes)
         return FaultyStore(self.memory)
 
     async def put_behind(self, key: str, data: bytes) -> None:

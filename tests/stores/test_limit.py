@@ -12,15 +12,18 @@ from headrace.model.clock import SystemClock
 from headrace.model.errors import NotFound, Unavailable
 from headrace.stores.contract import StoreContract
 from headrace.stores.contract_hooks import read_all
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.limit import LimitStore, TokenBucket
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
 from support.flaky import FlakyStore, SteppedClock
 
 
-class TestLimitStore(StoreContract):
+class TestLimitStore(StoreContract, WritingContract):
+    min_part_bytes = 5_000
+
     async def make_store(self) -> Store:
-        self.memory = MemoryStore()
+        self.memory = MemoryStore(min_part_bytes=self.min_part_bytes)
         return LimitStore(self.memory, SystemClock(), max_concurrent=2)
 
     async def put_behind(self, key: str, data: bytes) -> None:

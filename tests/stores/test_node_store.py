@@ -8,14 +8,17 @@ from headrace.model.errors import AccessDenied, HeadraceError, InvalidRange, Not
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
 from headrace.stores.contract import StoreContract
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.memory import MemoryStore
 from headrace.stores.node import NodeStore
 from headrace.stores.store import Store
 
 
-class TestNodeStore(StoreContract):
+class TestNodeStore(StoreContract, WritingContract):
+    min_part_bytes = 5_000
+
     async def make_store(self) -> Store:
-        self.memory = MemoryStore()
+        self.memory = MemoryStore(min_part_bytes=self.min_part_bytes)
         return NodeStore(self.memory, "http://127.0.0.1:1")
 
     async def put_behind(self, key: str, data: bytes) -> None:

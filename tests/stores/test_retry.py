@@ -12,6 +12,7 @@ from headrace.model.clock import SystemClock
 from headrace.model.errors import AccessDenied, DeadlineExceeded, NotFound, Throttled, Unavailable, VersionChanged
 from headrace.stores.contract import StoreContract
 from headrace.stores.contract_hooks import read_all
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.memory import MemoryStore
 from headrace.stores.retry import Circuit, RetrySettings, RetryStore, decide
 from headrace.stores.store import Store
@@ -20,9 +21,11 @@ from support.flaky import FlakyStore, SteppedClock
 SETTINGS = RetrySettings()
 
 
-class TestRetryStore(StoreContract):
+class TestRetryStore(StoreContract, WritingContract):
+    min_part_bytes = 5_000
+
     async def make_store(self) -> Store:
-        self.memory = MemoryStore()
+        self.memory = MemoryStore(min_part_bytes=self.min_part_bytes)
         return RetryStore(self.memory, SystemClock())
 
     async def put_behind(self, key: str, data: bytes) -> None:

@@ -10,15 +10,18 @@ from headrace.model.events import StoreCall
 from headrace.model.objects import ByteRange
 from headrace.stores.contract import StoreContract
 from headrace.stores.contract_hooks import read_all
+from headrace.stores.contract_writing import WritingContract
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
 from support.flaky import FlakyStore, SteppedClock
 
 
-class TestTraceStore(StoreContract):
+class TestTraceStore(StoreContract, WritingContract):
+    min_part_bytes = 5_000
+
     async def make_store(self) -> Store:
-        self.memory = MemoryStore()
+        self.memory = MemoryStore(min_part_bytes=self.min_part_bytes)
         return TraceStore(self.memory, "/m", lambda _: None, SystemClock())
 
     async def put_behind(self, key: str, data: bytes) -> None:

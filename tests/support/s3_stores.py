@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from headrace.model.clock import SystemClock
 from headrace.stores.credentials import Credentials, FixedCredentials
 from headrace.stores.guard import AddressGuard
@@ -11,7 +9,6 @@ from headrace.stores.http import Http, HttpSettings
 from headrace.stores.s3 import S3Store
 from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.s3_requests import S3Requests, S3Settings
-from headrace.stores.store import Store
 from support.servers import S3Server
 
 
@@ -32,5 +29,4 @@ def s3_store(server: S3Server, bucket: str, *, secret: str | None = None) -> S3S
 def s3_account(server: S3Server) -> S3AccountStore:
     """The store of all buckets."""
     requests = s3_requests(server.endpoint, key_id=server.access_key, secret=server.secret_key)
-    open_bucket: Callable[[str], Store] = lambda bucket: S3Store(requests.for_bucket(bucket))  # noqa: E731 - one line says it
-    return S3AccountStore(requests, open_bucket)
+    return S3AccountStore(requests, lambda bucket: S3Store(requests.for_bucket(bucket)))

@@ -11,14 +11,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from headrace.model.errors import HeadraceError, Throttled, Unavailable
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
+from headrace.model.uploads import Part, Upload
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, BytesBody, Condition, Pairs
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
+from headrace.stores.passing import PassingBody, PassingBuckets, PassingUploads
 from headrace.stores.store import Store
+
+T = TypeVar("T")
 
 _SLOW_PIECE = 16 * 1024
 
@@ -31,7 +39,10 @@ class Fault(msgspec.Struct, frozen=True):
     """
 
     verb: str = "read"
-    """`info`, `read`, `list`, `tags`, or `*` for each of them (counted together)."""
+    """A verb of `Store`, one of its uploads' or buckets' (`put_part`, `complete_upload`, `create_bucket`, …), or `*` for all of
+
+    them (counted together).
+    """
     on: int = 1
     times: int = 1
     key: str = ""
@@ -50,6 +61,8 @@ class Fault(msgspec.Struct, frozen=True):
     """The body's iteration never goes on after so many bytes."""
     silent_cut_at: int | None = None
     """The body ends after so many bytes as if it were whole: what no store may do."""
+    lost_answer: HeadraceError | None = None
+    """Raised when the call has taken effect: nobody knows whether it did."""
     wrong_from: int | None = None
     """From this byte of the body on, every byte is another one; the length is right."""
     extra: bytes = b""
@@ -103,8 +116,37 @@ class FaultyStore(Store):
         await self._strike("part", info.key)
         return await self._inner.part(info, number)
 
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        return await self.struck("write", key, lambda b: self._inner.write(key, b, attributes, condition=condition), body)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        return await self.struck("copy", key, lambda _: self._inner.copy(source, key, attributes, condition=condition))
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self.struck("delete", key, lambda _: self._inner.delete(key, condition=condition))
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self.struck("set_tags", key, lambda _: self._inner.set_tags(key, tags))
+
+    def multipart(self) -> Multipart:
+        return _FaultyUploads(self._inner.multipart(), self)
+
+    def buckets(self) -> Buckets:
+        return _FaultyBuckets(self._inner.buckets(), self)
+
     async def close(self) -> None:
         await self._inner.close()
+
+    async def struck(self, verb: str, key: str, call: Callable[[Body], Awaitable[T]], body: Body | None = None) -> T:
+        """Make a call that changes something, with its faults before, within its body, and behind it."""
+        faults = await self._strike(verb, key)
+        answer = await call(_FaultyBody(body or BytesBody(b""), faults))
+        for fault in faults:
+            if fault.lost_answer is not None:
+                raise fault.lost_answer
+        return answer
 
     async def _strike(self, verb: str, key: str) -> Sequence[Fault]:
         """The faults of this call, after those that belong before the answer."""
@@ -146,6 +188,46 @@ def random_faults(seed: int, *, calls: int, share: float = 0.2, size: int = 1 <<
                 )[kind]
             )
     return faults
+
+
+class _FaultyBody(PassingBody):
+    """Breaks as a connection to the store does: the store has a part of the bytes, and knows that it is a part."""
+
+    def __init__(self, inner: Body, faults: Sequence[Fault]) -> None:
+        super().__init__(inner)
+        self._faults = faults
+        self._passed = 0
+
+    async def pass_on(self, piece: Buffer) -> None:
+        self._passed += len(piece)
+        for fault in self._faults:
+            if fault.piece_delay_s:
+                await asyncio.sleep(fault.piece_delay_s)
+            if _stop(fault, self._passed):
+                if fault.hang_at is not None:
+                    await asyncio.Event().wait()
+                raise fault.cut_error
+
+
+class _FaultyUploads(PassingUploads):
+    def __init__(self, inner: Multipart, store: FaultyStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        return await self._store.struck(verb, key, lambda _: call())
+
+    async def put(self, upload: Upload, number: int, body: Body) -> Part:
+        return await self._store.struck("put_part", upload.key, lambda b: self.inner.put(upload, number, b), body)
+
+
+class _FaultyBuckets(PassingBuckets):
+    def __init__(self, inner: Buckets, store: FaultyStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        return await self._store.struck(verb, name, lambda _: call())
 
 
 class _FaultyReading(Reading):

@@ -21,6 +21,11 @@ from headrace.model.errors import HeadraceError
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, FileSlice, Reading, Served
 from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, quote_path, sign_headers
+from headrace.model.uploads import Part, Upload
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
+from headrace.stores.passing import PassingUploads
 from headrace.stores.store import Store
 
 MAX_HEAD_BYTES = 16 * 1024
@@ -319,6 +324,39 @@ class HandoffStore(Store):
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
         return await self._inner.part(info, number)
 
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        try:
+            return await self._inner.write(key, body, attributes, condition=condition)
+        finally:
+            self.forget(key)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        try:
+            return await self._inner.copy(source, key, attributes, condition=condition)
+        finally:
+            self.forget(key)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        try:
+            await self._inner.delete(key, condition=condition)
+        finally:
+            self.forget(key)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self._inner.set_tags(key, tags)
+
+    def multipart(self) -> Multipart:
+        return _HandoffUploads(self._inner.multipart(), self)
+
+    def buckets(self) -> Buckets:
+        return self._inner.buckets()
+
+    def forget(self, key: str) -> None:
+        """Ask again for an object that was written here."""
+        self._leases.pop(key, None)
+
     async def close(self) -> None:
         self._leases.clear()
         self._channel.close()
@@ -330,3 +368,17 @@ class HandoffStore(Store):
             del self._leases[key]
             return None
         return lease
+
+
+class _HandoffUploads(PassingUploads):
+    def __init__(self, inner: Multipart, store: HandoffStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def complete(
+        self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
+    ) -> ObjectInfo:
+        try:
+            return await self.inner.complete(upload, parts, condition=condition, checksums=checksums)
+        finally:
+            self._store.forget(upload.key)

@@ -23,6 +23,7 @@ from headrace.model.errors import (
     CorruptData,
     HeadraceError,
     InvalidRange,
+    NoSpace,
     NotFound,
     SettingsError,
     Throttled,
@@ -33,12 +34,14 @@ from headrace.model.errors import (
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.reading import Buffer, Reading
 from headrace.stores.guard import AddressGuard, AddressRefused, GuardedResolver
+from headrace.stores.sending import Sending
 
 Headers = Mapping[str, str]
 """Header names are compared without case."""
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)")
 _MAX_RETRY_AFTER_S = 3600.0
+_READS = frozenset({"GET", "HEAD"})
 _SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
@@ -119,20 +122,31 @@ class Http:
         self._checked_host: str | None = None
 
     async def request(
-        self, method: str, url: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None, path: str = ""
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes | Sending | None = None,
+        path: str = "",
     ) -> HttpResponse:
         """Send one request and wait for the answer's head.
 
         `url` is sent exactly as given: percent-encode path and query first. No retry (but for a
-        kept connection that the store had closed), no redirect, no decompression, no cookies.
-        Raises `Unavailable`, `AccessDenied` (address rule), `Redirected` and `SettingsError` (bad URL).
+        read on a kept connection that the store had closed), no redirect, no decompression, no cookies.
+        Raises `Unavailable`, `AccessDenied` (address rule), `Redirected` and `SettingsError` (bad URL), and what a
+        `Sending`'s source raises; the store then never had the whole body.
         """
         target = URL(url, encoded=True)
         try:
             if target.host != self._checked_host:
                 self._guard.check_host(target.host or "")
                 self._checked_host = target.host
-            response = await self._open_session().request(method, target, headers=list(headers), data=body, allow_redirects=False)
+            if method not in _READS:
+                body = body if isinstance(body, Sending) else Sending(_Once(body or b""), len(body or b""), path=path)
+                response = await self._send(method, target, headers, body)
+            else:
+                response = await self._open_session().request(method, target, headers=list(headers), allow_redirects=False)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise translate(error, str(target.with_query(None)), path=path) from error
         if 300 <= response.status < 400:
@@ -151,11 +165,38 @@ class Http:
         if session is not None:
             await session.close()
 
+    async def _send(self, method: str, target: URL, headers: Iterable[tuple[str, str]], body: Sending) -> aiohttp.ClientResponse:
+        """A request that may change something. Its body is an iterator even when it is empty: those are never sent twice."""
+        patience_s = self._settings.read_timeout_s
+        sent = [*headers, ("content-length", str(body.length))]
+        try:
+            async with asyncio.timeout(None) as watch:
+                body.watched_by(watch, patience_s)
+                response = await self._open_session().request(
+                    method, target, headers=sent, data=body.pieces(), allow_redirects=False
+                )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if body.error is not None:
+                raise body.error from None
+            if watch.expired():
+                message = f"{target.with_query(None)}: took no byte of the body for {patience_s:g} s"
+                raise Unavailable(message, path=body.path) from error
+            raise
+        finally:
+            body.unwatched()
+        if response.status < 300 and not body.is_whole:
+            response.close()
+            message = f"{target.with_query(None)}: answered {response.status} before it had the whole body"
+            raise Unavailable(message, path=body.path)
+        return response
+
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             settings = self._settings
             connector = aiohttp.TCPConnector(
-                limit=settings.max_connections,
+                # A copy that passes through here reads on one connection while it writes on another: how many calls run at
+                # once is bounded above, and none of them may wait for a connection that only another such copy can free.
+                limit=2 * settings.max_connections,
                 resolver=GuardedResolver(self._guard, settings.connect_timeout_s),
                 ttl_dns_cache=30,
                 keepalive_timeout=15.0,
@@ -176,6 +217,16 @@ class Http:
                 max_field_size=16 * 1024,
             )
         return self._session
+
+
+class _Once:
+    """Bytes at hand as a source."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def __aiter__(self) -> AsyncIterator[Buffer]:
+        yield self._data
 
 
 class HttpReading(Reading):
@@ -258,7 +309,7 @@ def range_size(headers: Headers) -> int | None:
 
 def status_error(status: int, message: str, *, path: str, headers: Headers, now_s: float) -> HeadraceError:
     """The error that a status means. The store's own code may know better: look there first."""
-    if status in (429, 500, 502, 503, 504, 408, 425) or status > 504:
+    if status in (429, 500, 502, 503, 504, 408, 425) or (status > 504 and status != 507):
         kind = Throttled if status == 429 else Unavailable
         return kind(message, path=path, retry_after_s=retry_after_s(headers, now_s))
     if status == 416:
@@ -269,6 +320,7 @@ def status_error(status: int, message: str, *, path: str, headers: Headers, now_
         404: NotFound,
         410: NotFound,
         412: VersionChanged,
+        507: NoSpace,
     }
     return plain.get(status, Unsupported)(message, path=path)
 

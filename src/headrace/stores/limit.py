@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from headrace.model.clock import Clock
 from headrace.model.errors import Unavailable
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
+from headrace.stores.passing import PassingBody, PassingBuckets, PassingUploads
 from headrace.stores.store import Store
+
+T = TypeVar("T")
 
 _MAX_WAITING = 1024
 _BURST_S = 0.25
@@ -36,7 +43,8 @@ class TokenBucket:
 class LimitStore(Store):
     """`inner` with at most `max_concurrent` calls at once; an open body holds its place until it is read or closed.
 
-    More than `max_waiting` callers that wait for a place are refused at once. `bytes_per_s` bounds what bodies draw.
+    More than `max_waiting` callers that wait for a place are refused at once. `bytes_per_s` bounds what bodies draw,
+    and, apart from it, what they send.
 
     Each mount has its own, so that a slow store cannot take the places of another.
     """
@@ -58,6 +66,7 @@ class LimitStore(Store):
         self._places = asyncio.Semaphore(max_concurrent)
         self._waiting = 0
         self._bucket = TokenBucket(bytes_per_s, bytes_per_s * _BURST_S, clock.monotonic()) if bytes_per_s else None
+        self._sending = TokenBucket(bytes_per_s, bytes_per_s * _BURST_S, clock.monotonic()) if bytes_per_s else None
 
     def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
         return self._inner.peek(key, byte_range)
@@ -102,6 +111,27 @@ class LimitStore(Store):
         finally:
             self.leave()
 
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        paced = _PacedBody(body, self)
+        return await self.held(key, lambda: self._inner.write(key, paced, attributes, condition=condition))
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        return await self.held(key, lambda: self._inner.copy(source, key, attributes, condition=condition))
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self.held(key, lambda: self._inner.delete(key, condition=condition))
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self.held(key, lambda: self._inner.set_tags(key, tags))
+
+    def multipart(self) -> Multipart:
+        return _LimitedUploads(self._inner.multipart(), self)
+
+    def buckets(self) -> Buckets:
+        return _LimitedBuckets(self._inner.buckets(), self)
+
     async def close(self) -> None:
         await self._inner.close()
 
@@ -111,6 +141,21 @@ class LimitStore(Store):
             wait_s = self._bucket.take(count, self._clock.monotonic())
             if wait_s > 0:
                 await self._sleep(wait_s)
+
+    async def pace_sending(self, count: int) -> None:
+        """Wait until `count` bytes that are to be sent fit the bandwidth."""
+        if self._sending is not None:
+            wait_s = self._sending.take(count, self._clock.monotonic())
+            if wait_s > 0:
+                await self._sleep(wait_s)
+
+    async def held(self, path: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that holds a place."""
+        await self._enter(path)
+        try:
+            return await call()
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """Give a place back."""
@@ -125,6 +170,36 @@ class LimitStore(Store):
             await self._places.acquire()
         finally:
             self._waiting -= 1
+
+
+class _PacedBody(PassingBody):
+    def __init__(self, inner: Body, store: LimitStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def pass_on(self, piece: Buffer) -> None:
+        await self._store.pace_sending(len(piece))
+
+
+class _LimitedUploads(PassingUploads):
+    def __init__(self, inner: Multipart, store: LimitStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, key: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  all hold a place
+        return await self._store.held(key, call)
+
+    def body(self, body: Body) -> Body:
+        return _PacedBody(body, self._store)
+
+
+class _LimitedBuckets(PassingBuckets):
+    def __init__(self, inner: Buckets, store: LimitStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, name: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  all hold a place
+        return await self._store.held(name, call)
 
 
 class _LimitedReading(Reading):

@@ -7,7 +7,7 @@ node knows paths and mounts.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from headrace.model.errors import (
     AccessDenied,
     HeadraceError,
     InvalidRange,
+    NoSuchUpload,
     NotFound,
     Throttled,
     Unavailable,
@@ -22,6 +23,10 @@ from headrace.model.errors import (
 )
 from headrace.model.objects import ByteRange, CommonPrefix, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
+from headrace.stores.passing import PassingBuckets, PassingUploads
 from headrace.stores.store import Store
 
 T = TypeVar("T")
@@ -42,10 +47,10 @@ class NodeStore(Store):
         return self._inner.peek(key, byte_range)
 
     async def info(self, key: str) -> ObjectInfo:
-        return await self._worded(key, self._inner.info(key))
+        return await self.worded(key, self._inner.info(key))
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
-        return await self._worded(key, self._inner.read(key, byte_range, version=version))
+        return await self.worded(key, self._inner.read(key, byte_range, version=version))
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         try:
@@ -56,21 +61,42 @@ class NodeStore(Store):
             raise self._in_words(prefix, error) from error
 
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
-        return await self._worded(key, self._inner.tags(key))
+        return await self.worded(key, self._inner.tags(key))
 
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
-        return await self._worded(info.key, self._inner.part(info, number))
+        return await self.worded(info.key, self._inner.part(info, number))
+
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        return await self.worded(key, self._inner.write(key, body, attributes, condition=condition), "write")
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        return await self.worded(key, self._inner.copy(source, key, attributes, condition=condition), "write")
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self.worded(key, self._inner.delete(key, condition=condition), "remove")
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self.worded(key, self._inner.set_tags(key, tags), "write")
+
+    def multipart(self) -> Multipart:
+        return _NodeUploads(self._inner.multipart(), self)
+
+    def buckets(self) -> Buckets:
+        return _NodeBuckets(self._inner.buckets(), self)
 
     async def close(self) -> None:
         await self._inner.close()
 
-    async def _worded(self, key: str, call: Awaitable[T]) -> T:
+    async def worded(self, key: str, call: Awaitable[T], act: str = "read") -> T:
+        """What the call answers, with what it is refused for put into the namespace's words."""
         try:
             return await call
         except AccessDenied as error:
-            raise self._in_words(key, await self._reason(key, error)) from error
+            raise self._in_words(key, await self._reason(key, error), act) from error
         except HeadraceError as error:
-            raise self._in_words(key, error) from error
+            raise self._in_words(key, error, act) from error
 
     async def _reason(self, key: str, error: AccessDenied) -> HeadraceError:
         """A refused HEAD has no body that says why: a GET has."""
@@ -85,13 +111,15 @@ class NodeStore(Store):
         await reading.aclose()
         return error
 
-    def _in_words(self, key: str, error: HeadraceError) -> HeadraceError:
+    def _in_words(self, key: str, error: HeadraceError, act: str = "read") -> HeadraceError:
         path, told = "/" + key, str(error)
         shown, mount = _shown(path), _shown("/" + key.partition("/")[0])
+        if isinstance(error, NoSuchUpload):
+            return NoSuchUpload(f"there is no such multipart upload of {shown} any more", path=path)
         if isinstance(error, NotFound):
             return NotFound(f"there is no {shown}: `headrace ls` shows what there is", path=path)
         if isinstance(error, AccessDenied):
-            return AccessDenied(self._refusal(shown, mount, told), path=path)
+            return AccessDenied(self._refusal(shown, mount, told, act), path=path)
         if isinstance(error, InvalidRange):
             return InvalidRange(f"{shown} has {error.size} bytes: the range lies outside", path=path, size=error.size)
         if isinstance(error, VersionChanged):
@@ -107,13 +135,13 @@ class NodeStore(Store):
             return type(error)(message, path=path, retry_after_s=error.retry_after_s)
         return error
 
-    def _refusal(self, shown: str, mount: str, told: str) -> str:
+    def _refusal(self, shown: str, mount: str, told: str, act: str) -> str:
         wrong = _WRONG_KEY.search(told)
         if wrong is not None:
             return f"the node at {self._host} does not accept your key ({wrong.group(1)}): is it the key of another node?"
         if "refused its own credentials" in told:
             return f"the store behind {mount} refused the mount's credentials: see `headrace doctor`"
-        return f"your key may not read {shown}: a rule of the node refuses it"
+        return f"your key may not {act} {shown}: a rule of the node refuses it"
 
     async def _nothing_mounted(self, prefix: str) -> NotFound:
         path = "/" + prefix.partition("/")[0]
@@ -126,6 +154,24 @@ class NodeStore(Store):
             return NotFound("nothing is mounted yet: `headrace mount add /name s3://bucket …` mounts a store", path=path)
         more = ", …" if page.after is not None else ""
         return NotFound(f"nothing is mounted at {_shown(path)}; mounts: {', '.join(names)}{more}", path=path)
+
+
+class _NodeUploads(PassingUploads):
+    def __init__(self, inner: Multipart, store: NodeStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, key: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  all are worded alike
+        return await self._store.worded(key, call(), "write")
+
+
+class _NodeBuckets(PassingBuckets):
+    def __init__(self, inner: Buckets, store: NodeStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, name: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  all are worded alike
+        return await self._store.worded(name, call(), "change")
 
 
 def _shown(path: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from headrace.model.objects import ByteRange, CommonPrefix, Entry, Listing, ObjectInfo, Version, with_key
 from headrace.model.reading import Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.keys import check_key, check_text
+from headrace.stores.prefixed_uploads import PrefixedUploads
 from headrace.stores.store import Store
 
 
@@ -37,6 +39,24 @@ class PrefixedStore(Store):
 
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
         return await self._inner.part(with_key(info, self._full(info.key)), number)
+
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        return with_key(await self._inner.write(self._full(key), body, attributes, condition=condition), key)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        origin = with_key(source, self._full(source.key))
+        return with_key(await self._inner.copy(origin, self._full(key), attributes, condition=condition), key)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self._inner.delete(self._full(key), condition=condition)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self._inner.set_tags(self._full(key), tags)
+
+    def multipart(self) -> PrefixedUploads:
+        return PrefixedUploads(self._inner.multipart(), self._prefix)
 
     async def close(self) -> None:
         await self._inner.close()

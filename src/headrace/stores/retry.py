@@ -13,6 +13,10 @@ from headrace.model.clock import Clock
 from headrace.model.errors import DeadlineExceeded, Unavailable
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
+from headrace.stores.retry_writes import Progress, RetriedBuckets, RetriedUploads, RetriedWrites
 from headrace.stores.store import Store
 
 T = TypeVar("T")
@@ -79,7 +83,8 @@ class RetryStore(Store):
     """`inner` with retries, a total deadline and a circuit. Only `Unavailable` is ever retried.
 
     A body that breaks is asked for again only while none of it has been handed on. `deadline_s` is
-    for a call to be answered (a read: to begin), all tries and waits included.
+    for a call to be answered (a read: to begin), all tries and waits included; a write has it anew with each piece that
+    the store takes.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class RetryStore(Store):
         self._sleep = sleep
         self._jitter = jitter
         self._circuit = Circuit(settings.failures_to_open, settings.probe_every_s)
+        self._writes = RetriedWrites(inner, self.retried, clock, deadline_s)
 
     @property
     def is_away(self) -> bool:
@@ -109,29 +115,49 @@ class RetryStore(Store):
         return self._inner.peek(key, byte_range)
 
     async def info(self, key: str) -> ObjectInfo:
-        return await self._retried(lambda: self._inner.info(key), key)
+        return await self.retried(lambda: self._inner.info(key), key)
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
-        reading = await self._retried(lambda: self._inner.read(key, byte_range, version=version), key)
+        reading = await self.retried(lambda: self._inner.read(key, byte_range, version=version), key)
         if reading.ready is not None:
             return reading
         return _RetriedReading(reading, lambda: self.reread(key, byte_range, reading.info.version), self.body_ended)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
-        return await self._retried(lambda: self._inner.list(prefix, delimiter=delimiter, after=after, limit=limit), prefix)
+        return await self.retried(lambda: self._inner.list(prefix, delimiter=delimiter, after=after, limit=limit), prefix)
 
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
-        return await self._retried(lambda: self._inner.tags(key), key)
+        return await self.retried(lambda: self._inner.tags(key), key)
 
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
-        return await self._retried(lambda: self._inner.part(info, number), info.key)
+        return await self.retried(lambda: self._inner.part(info, number), info.key)
+
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        return await self._writes.write(key, body, attributes, condition)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        return await self._writes.copy(source, key, attributes, condition)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self._writes.delete(key, condition)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self.retried(lambda: self._inner.set_tags(key, tags), key)
+
+    def multipart(self) -> Multipart:
+        return RetriedUploads(self._inner.multipart(), self._inner, self.retried, self._clock, self._deadline_s)
+
+    def buckets(self) -> Buckets:
+        return RetriedBuckets(self._inner.buckets(), self.retried)
 
     async def close(self) -> None:
         await self._inner.close()
 
     async def reread(self, key: str, byte_range: ByteRange | None, version: Version) -> Reading:
         """The same bytes once more, for a body that broke before its first byte."""
-        return await self._retried(lambda: self._inner.read(key, byte_range, version=version), key)
+        return await self.retried(lambda: self._inner.read(key, byte_range, version=version), key)
 
     def body_ended(self, error: Unavailable | None) -> None:
         """Tell the circuit how a body ended."""
@@ -140,31 +166,44 @@ class RetryStore(Store):
         else:
             self._note()
 
-    async def _retried(self, call: Callable[[], Awaitable[T]], path: str) -> T:
+    async def retried(
+        self,
+        call: Callable[[], Awaitable[T]],
+        path: str,
+        *,
+        again: Callable[[Unavailable], bool] | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """Make a call until it is answered. `again` may refuse a next try; with `progress` its own deadline holds."""
         started = self._clock.monotonic()
         tried = 0
         while True:
             if not self._circuit.may_ask(self._clock.monotonic()):
                 wish_s = self._settings.probe_every_s
                 raise Unavailable("the store has failed repeatedly and is probed once a second", path=path, retry_after_s=wish_s)
-            left_s = self._deadline_s - (self._clock.monotonic() - started)
             tried += 1
             try:
-                answer = await self._once(call, left_s, path)
+                answer = await self._once(call, self._left_s(started, progress), path, progress)
             except Unavailable as error:
                 self._note()
-                left_s = self._deadline_s - (self._clock.monotonic() - started)
+                left_s = self._left_s(started, progress)
                 wait_s = decide(error, tried=tried, left_s=left_s, jitter=self._jitter(), settings=self._settings)
-                if wait_s is None:
+                if (again is not None and not again(error)) or wait_s is None:
                     raise
                 await self._sleep(wait_s)
             else:
                 return answer
 
-    async def _once(self, call: Callable[[], Awaitable[T]], left_s: float, path: str) -> T:
+    def _left_s(self, started: float, progress: Progress | None) -> float:
+        return self._deadline_s - (self._clock.monotonic() - started) if progress is None else progress.left_s()
+
+    async def _once(self, call: Callable[[], Awaitable[T]], left_s: float, path: str, progress: Progress | None) -> T:
         try:
-            async with asyncio.timeout(left_s):
-                answer = await call()
+            async with asyncio.timeout(left_s) as limit:
+                if progress is None:
+                    answer = await call()
+                else:
+                    answer = await progress.during(limit, call)
         except TimeoutError as error:
             message = f"the store did not answer within {self._deadline_s:g} s, tries included"
             raise DeadlineExceeded(message, path=path) from error

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from email.utils import parsedate_to_datetime
-from functools import lru_cache
 
 from headrace.model.clock import Clock
 from headrace.model.errors import AccessDenied, CorruptData, InvalidRange, NotFound, Unavailable, Unsupported, VersionChanged
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.credentials import CredentialsProvider, credentials_provider
 from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, held_range, range_header
 from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
-from headrace.stores.s3_account import S3AccountStore
+from headrace.stores.s3_account import BucketStore, S3AccountStore
+from headrace.stores.s3_copy import S3Copies
+from headrace.stores.s3_objects import is_version, object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings
 from headrace.stores.s3_seaweedfs import SmallestEntries, check_kept, is_seaweedfs
-from headrace.stores.s3_xml import ListPage, ListParser, parse_tags, part_count
+from headrace.stores.s3_uploads import S3Uploads
+from headrace.stores.s3_write import S3Writes
+from headrace.stores.s3_xml import ListPage, ListParser, parse_tags
 from headrace.stores.store import Store
 from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
 
 _CHECKSUM_MODE = ("x-amz-checksum-mode", "ENABLED")
-_CONTENT_HEADERS = frozenset({"cache-control", "content-disposition", "content-encoding", "content-language", "expires"})
-_CHECKSUM = "x-amz-checksum-"
-_METADATA = "x-amz-meta-"
 _MAX_KEYS = 1000
 _MAX_EMPTY_PAGES = 100
 _MAX_LIST_BYTES = 64 << 20
@@ -45,11 +45,14 @@ def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> S
     return PrefixedStore(store, url.prefix + "/") if url.prefix else store
 
 
-class S3Store(Store):
+class S3Store(BucketStore):
     """The objects of one bucket. Reads are pinned by ETag (`If-Match`) or by version id."""
 
     def __init__(self, requests: S3Requests) -> None:
         self._requests = requests
+        self.name = requests.settings.bucket
+        self._writes = writes = S3Writes(requests, self.info)
+        self._copies = S3Copies(requests, writes, self.info)
         self._may_read_versions = True
         self._sorts_by_directory = False
 
@@ -115,7 +118,10 @@ class S3Store(Store):
         if info.parts <= 1 or number > info.parts:
             return await super().part(info, number)
         headers = [("if-match", f'"{info.etag}"')]
-        response = await self._requests.send("HEAD", info.key, headers=headers, query=[(b"partNumber", str(number).encode())])
+        try:
+            response = await self._requests.send("HEAD", info.key, headers=headers, query=[(b"partNumber", str(number).encode())])
+        except InvalidRange:
+            return await super().part(info, number)  # SeaweedFS goes by the numbers that the parts were uploaded with
         response.close()
         found = held_range(response.headers)
         if found is None:
@@ -134,7 +140,38 @@ class S3Store(Store):
             await self.info(key)  # it tells the tags of directories and of other keys' objects, too
         return found
 
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        return await self._writes.write(key, body, attributes, condition)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        copied = await self.copy_from(self.name, source, key, attributes, condition)
+        if copied is not None:
+            return copied
+        known = await self.info(source.key)  # what a listing says of it lacks attributes
+        if not is_version(known, source.version):
+            raise VersionChanged(f"{source.key!r} is now {known.version.token}, not {source.version.token}", path=source.key)
+        return await super().copy(known, key, attributes, condition=condition)
+
+    async def copy_from(
+        self, bucket: str, source: ObjectInfo, key: str, attributes: Attributes | None, condition: Condition
+    ) -> ObjectInfo | None:
+        check_key(key)
+        await self._requests.check_kept(key, source.size)
+        return await self._copies.copy(bucket, source, key, attributes, condition)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self._writes.delete(key, condition)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self._writes.set_tags(key, tags)
+
+    def multipart(self) -> S3Uploads:
+        return self._writes.uploads
+
     async def close(self) -> None:
+        await self._writes.parted.close()
         await self._requests.close()
 
     async def _get(self, key: str, byte_range: ByteRange | None, version: Version | None) -> HttpResponse:
@@ -199,63 +236,10 @@ def ordered(entries: tuple[Entry, ...], prefix: str, after: str) -> tuple[Entry,
     return tuple([entry for encoded, entry in keyed if encoded > behind])
 
 
-def is_version(info: ObjectInfo, version: Version) -> bool:
-    """Whether `info` describes `version`, which may come from a listing that knows no version ids."""
-    return info.version == version or (bool(info.etag) and version.token == f"etag:{info.etag}")
-
-
-def object_info(key: str, size: int, headers: Headers) -> ObjectInfo:
-    """An object as the headers of a HEAD or GET describe it; `size` is the whole object's."""
-    etag = headers.get("etag", "").removeprefix("W/").strip('"')
-    version_id = headers.get("x-amz-version-id", "")
-    if version_id == "null":
-        version_id = ""  # "null" names whatever was written last without versioning, not a version
-    content: list[tuple[str, str]] = []
-    metadata: list[tuple[str, str]] = []
-    checksums: list[tuple[str, str]] = []
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower.startswith(_METADATA):
-            metadata.append((lower.removeprefix(_METADATA), value))
-        elif lower in _CONTENT_HEADERS:
-            content.append((lower, value))
-        elif lower.startswith(_CHECKSUM):
-            checksums.append((lower.removeprefix(_CHECKSUM), value))
-    modified_s = _http_date(headers.get("last-modified", ""))
-    return ObjectInfo(
-        key=key,
-        size=size,
-        version=_version(version_id, etag, modified_s, size),
-        modified_s=modified_s,
-        etag=etag,
-        version_id=version_id,
-        content_type=headers.get("content-type", ""),
-        headers=tuple(content),
-        metadata=tuple(metadata),
-        checksums=tuple(checksums),
-        parts=part_count(etag),
-        storage_class=headers.get("x-amz-storage-class", ""),
-    )
-
-
 def _described(key: str, size: int, headers: Headers) -> ObjectInfo:
     if is_seaweedfs(headers):
         check_kept(key, size)
     return object_info(key, size, headers)
-
-
-def _version(version_id: str, etag: str, modified_s: float, size: int) -> Version:
-    if version_id:
-        return Version(f"id:{version_id}")
-    return Version(f"etag:{etag}" if etag else f"stat:{int(modified_s * 1e9)}-{size}")
-
-
-@lru_cache(maxsize=1024)
-def _http_date(text: str) -> float:
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _first(pair: tuple[bytes, Entry]) -> bytes:

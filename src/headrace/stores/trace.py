@@ -10,6 +10,11 @@ from headrace.model.errors import HeadraceError
 from headrace.model.events import StoreCall
 from headrace.model.objects import ByteRange, Emit, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
+from headrace.model.uploads import Part, Upload
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.buckets import Buckets
+from headrace.stores.multipart import Multipart
+from headrace.stores.passing import PassingBody, PassingBuckets, PassingUploads
 from headrace.stores.store import Store
 
 T = TypeVar("T")
@@ -30,7 +35,7 @@ class TraceStore(Store):
         return self._inner.peek(key, byte_range)
 
     async def info(self, key: str) -> ObjectInfo:
-        return await self._traced("info", lambda: self._inner.info(key))
+        return await self.traced("info", lambda: self._inner.info(key))
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         started = self._clock.monotonic()
@@ -45,13 +50,34 @@ class TraceStore(Store):
         return _TracedReading(reading, self, started)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
-        return await self._traced("list", lambda: self._inner.list(prefix, delimiter=delimiter, after=after, limit=limit))
+        return await self.traced("list", lambda: self._inner.list(prefix, delimiter=delimiter, after=after, limit=limit))
 
     async def tags(self, key: str) -> tuple[tuple[str, str], ...]:
-        return await self._traced("tags", lambda: self._inner.tags(key))
+        return await self.traced("tags", lambda: self._inner.tags(key))
 
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
-        return await self._traced("part", lambda: self._inner.part(info, number))
+        return await self.traced("part", lambda: self._inner.part(info, number))
+
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        counted = _CountedBody(body)
+        return await self.traced("write", lambda: self._inner.write(key, counted, attributes, condition=condition), counted)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        return await self.traced("copy", lambda: self._inner.copy(source, key, attributes, condition=condition))
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self.traced("delete", lambda: self._inner.delete(key, condition=condition))
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self.traced("set_tags", lambda: self._inner.set_tags(key, tags))
+
+    def multipart(self) -> Multipart:
+        return _TracedUploads(self._inner.multipart(), self)
+
+    def buckets(self) -> Buckets:
+        return _TracedBuckets(self._inner.buckets(), self)
 
     async def close(self) -> None:
         await self._inner.close()
@@ -64,15 +90,49 @@ class TraceStore(Store):
         else:
             self._emit(StoreCall(self._mount, verb, took_s, count, type(error).__name__, _words(error)))
 
-    async def _traced(self, verb: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def traced(self, verb: str, call: Callable[[], Awaitable[T]], body: _CountedBody | None = None) -> T:
+        """Make the call, and emit that it is over; `body` knows how many bytes it sent."""
         started = self._clock.monotonic()
         try:
             answer = await call()
         except BaseException as error:  # whatever it is: tidied up here, raised on
-            self.note(verb, started, 0, error)
+            self.note(verb, started, body.count if body else 0, error)
             raise
-        self.note(verb, started, 0)
+        self.note(verb, started, body.count if body else 0)
         return answer
+
+
+class _CountedBody(PassingBody):
+    """Counts the bytes that were taken out of it, those of tries included."""
+
+    def __init__(self, inner: Body) -> None:
+        super().__init__(inner)
+        self.count = 0
+
+    async def pass_on(self, piece: Buffer) -> None:
+        self.count += len(piece)
+
+
+class _TracedUploads(PassingUploads):
+    def __init__(self, inner: Multipart, store: TraceStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, key: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  keys are not told
+        return await self._store.traced(verb, call)
+
+    async def put(self, upload: Upload, number: int, body: Body) -> Part:
+        counted = _CountedBody(body)
+        return await self._store.traced("put_part", lambda: self.inner.put(upload, number, counted), counted)
+
+
+class _TracedBuckets(PassingBuckets):
+    def __init__(self, inner: Buckets, store: TraceStore) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    async def around(self, verb: str, name: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  names are not told
+        return await self._store.traced(verb, call)
 
 
 class _TracedReading(Reading):

@@ -1,0 +1,92 @@
+"""Sending: the bytes of one request on their way to a store, proved whole before the last of them leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+
+from headrace.model.errors import CorruptData
+from headrace.model.reading import Buffer
+
+_PIECE_BYTES = 256 * 1024
+"""What a store is given at once, so that a slow one is seen to get ahead."""
+
+
+class Sending:
+    """`length` bytes of `source`, for one `Http.request`. Cannot be sent again.
+
+    A store makes an object of what it has as soon as it has all bytes, while only a source whose iteration has ended has
+    proved them: so the last piece waits for that end. What the source raises is kept in `error` and nothing more is sent.
+    """
+
+    def __init__(self, source: AsyncIterable[Buffer], length: int, *, path: str = "") -> None:
+        self.length = length
+        self.error: Exception | None = None
+        self.is_whole = False
+        """Whether the last piece was handed over, so that an answer may be about all of them."""
+        self._source = source
+        self.path = path
+        self._watch: asyncio.Timeout | None = None
+        self._patience_s = 0.0
+
+    def watched_by(self, watch: asyncio.Timeout, patience_s: float) -> None:
+        """Let `watch` expire when one piece is not taken within `patience_s`. Waiting for the source is not counted."""
+        self._watch = watch
+        self._patience_s = patience_s
+
+    def unwatched(self) -> None:
+        """The answer is there: whatever else is sent, nobody waits for."""
+        self._watch = None
+
+    async def pieces(self) -> AsyncIterator[Buffer]:
+        """What goes out, piece by piece."""
+        iterator = aiter(self._source)
+        try:
+            held: list[Buffer] = []
+            left = self.length
+            async for piece in _noted(iterator, self):
+                left -= len(piece)
+                if left < 0:
+                    raise self._refused(f"is longer than the {self.length} bytes that were announced")
+                for ready in held:
+                    self._wait(begin=True)
+                    yield ready
+                    self._wait(begin=False)
+                held = _cut(piece)
+            if left:
+                raise self._refused(f"ended {left} bytes early")
+            self.is_whole = True
+            for ready in held:
+                self._wait(begin=True)
+                yield ready
+                self._wait(begin=False)
+        finally:
+            self._wait(begin=False)
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _wait(self, *, begin: bool) -> None:
+        if self._watch is not None:
+            self._watch.reschedule(asyncio.get_running_loop().time() + self._patience_s if begin else None)
+
+    def _refused(self, what: str) -> CorruptData:
+        self.error = error = CorruptData(f"{self.path!r}: the body {what}; nothing was written", path=self.path)
+        return error
+
+
+async def _noted(iterator: AsyncIterator[Buffer], sending: Sending) -> AsyncIterator[Buffer]:
+    try:
+        async for piece in iterator:
+            if len(piece):
+                yield piece
+    except Exception as error:  # whatever the source raises is the write's own error
+        sending.error = error
+        raise
+
+
+def _cut(piece: Buffer) -> list[Buffer]:
+    if len(piece) <= _PIECE_BYTES:
+        return [piece]
+    view = memoryview(piece)
+    return [view[start : start + _PIECE_BYTES] for start in range(0, len(view), _PIECE_BYTES)]
