@@ -22,6 +22,7 @@ class GatedStore(Store):
         self._gate.set()
         self._failure: HeadraceError | None = None
         self._answers_to_lose = 0
+        self._reads_fail = True
         self.lost = 0
         self.knows_conditions = True
         self.written: dict[str, list[bytes | None]] = defaultdict(list)
@@ -36,9 +37,15 @@ class GatedStore(Store):
     def fail(self, error: HeadraceError) -> None:
         """Every call is answered so."""
         self._failure = error
+        self._reads_fail = True
 
     def heal(self) -> None:
         self._failure = None
+        self._reads_fail = True
+
+    def heal_reads(self) -> None:
+        """Only writes go on failing."""
+        self._reads_fail = False
 
     def lose_answers(self, count: int) -> None:
         """The next writes take effect, and their callers are told that the answer did not come."""
@@ -95,11 +102,12 @@ class GatedStore(Store):
         return self._inner.multipart()
 
     def _check(self) -> None:
-        if self._failure is not None:
+        if self._failure is not None and self._reads_fail:
             raise self._failure
 
     async def _pass(self, condition: Condition) -> None:
         await self._gate.wait()
-        self._check()
+        if self._failure is not None:
+            raise self._failure
         if condition and not self.knows_conditions:
             raise Unsupported("no conditions here")

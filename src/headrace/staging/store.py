@@ -33,7 +33,8 @@ from headrace.stores.store import Store
 
 _log = logging.getLogger("headrace.staging")
 _DRAIN_S = 60.0
-_POLL_S = 0.05
+_POLL_MIN_S = 0.001
+_POLL_MAX_S = 0.1
 _ATTEMPTS = 3
 
 
@@ -232,17 +233,22 @@ class StagedStore(Store):
         self._journal.close()
         await self._inner.close()
 
+    def retry_now(self) -> None:
+        """Bring at once what was put off while the store was away."""
+        self._uploader.retry_now()
+
     async def drained(self, prefix: str, *, deadline_s: float = _DRAIN_S, below: bool = False) -> None:
         """Return once the store has what is staged for the key (or, with `below`, for all that begin so).
 
         Raises `DeadlineExceeded`.
         """
-        until_s = self._clock.monotonic() + deadline_s
+        until_s, wait_s = self._clock.monotonic() + deadline_s, _POLL_MIN_S
         while self._waits(prefix, below=below):
             if self._clock.monotonic() >= until_s:
                 reason = f": {self._uploader.error}" if self._uploader.error else ""
                 raise DeadlineExceeded(f"{prefix!r}: an earlier write has not reached the store yet{reason}", path=prefix)
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, _POLL_MAX_S)
 
     def _waits(self, prefix: str, *, below: bool) -> bool:
         self._journal.sync()

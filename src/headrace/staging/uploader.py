@@ -91,6 +91,11 @@ class Uploader:
         """There is something new to bring."""
         self._woken.set()
 
+    def retry_now(self) -> None:
+        """Try again at once what was put off: the store answers again."""
+        self._waits.clear()
+        self._woken.set()
+
     async def close(self) -> None:
         """Stop. What is on its way is given up: the journal still has it."""
         tasks = [task for task in (self._loop, *self._running.values()) if task is not None]
