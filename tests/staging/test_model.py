@@ -122,6 +122,15 @@ class StagedModel(RuleBasedStateMachine):
             self.memory.remove(key)
             del self.there[key]
 
+    @precondition(lambda self: self.away)
+    @rule(key=st.sampled_from(KEYS), which=st.integers(0, 1), removes=st.booleans(), again=st.booleans())
+    def write_what_another_changes(self, key: str, which: int, removes: bool, again: bool) -> None:
+        """What random single steps seldom do to one and the same key."""
+        self.put(key, which, False)
+        self.change_behind_our_back(key, removes)
+        if again:
+            self.put(key, 1 - which, False)
+
     @precondition(lambda self: not self.away)
     @rule()
     def the_store_goes_away(self) -> None:
