@@ -14,7 +14,7 @@ from functools import partial
 from headrace.cache.directory import PageDirectory
 from headrace.cache.handles import CachedObject
 from headrace.cache.layout import SegmentName
-from headrace.cache.parts import Claim, Part, claim_run
+from headrace.cache.parts import Claim, Part, claim_run, keep_run
 from headrace.cache.plan import Run
 from headrace.model.errors import CorruptData, HeadraceError, Unavailable, VersionChanged
 from headrace.model.objects import Version
@@ -22,6 +22,7 @@ from headrace.model.reading import Reading
 
 _MAPPED_FROM_BYTES = 256 * 1024
 _WRITE_BYTES = 1 << 20
+_AT_ONCE_BYTES = 128 * 1024
 _CLAIM_BUDGET_S = 0.1
 _CLAIM_LATE_S = 5.0
 _POLL_MIN_S = 0.0005
@@ -148,6 +149,10 @@ class Filler:
         fill = self._fill
         names = fill.run.names(fill.target.object_id)
         directory = fill.target.directory
+        if self._adopted is not None and self._adopted.range.end >= fill.end and fill.end - fill.start <= _AT_ONCE_BYTES:
+            await self._fetch(fill.end)
+            await self._keep(directory, names)
+            return
         done = 0
         for _ in range(_TURNS_MAX + len(names)):
             if done == len(names):
@@ -172,6 +177,27 @@ class Filler:
         if fill.filled < fill.end:
             self.kept = False
             await self._fetch(fill.end)
+
+    async def _keep(self, directory: PageDirectory | None, names: tuple[SegmentName, ...]) -> None:
+        """Make the segments behind the readers' backs.
+
+        A small run whose bytes were on their way before it began is claimed only when they are here: its readers do not wait
+        for files, nothing more is asked of the store than before, and a body that breaks has left no file behind.
+        """
+        fill = self._fill
+        self.kept = directory is not None and directory.usable()
+        if directory is None or not self.kept:
+            return
+        data = fill.view(fill.start, fill.end)
+        try:
+            made = await directory.run(partial(keep_run, directory, names, fill.target.size, data, pinned=self._pinned))
+        except OSError as error:
+            self.kept = False
+            directory.fault("write", error)
+            return
+        directory.health.success()
+        for name, size in made:
+            directory.touches.created(name.path[4:], size, fill.target.group)
 
     async def _claim(self, directory: PageDirectory, names: tuple[SegmentName, ...]) -> tuple[Claim, list[Part]]:
         """`claim_run` in a thread. Readers do not wait for a slow device: the bytes come to memory meanwhile.

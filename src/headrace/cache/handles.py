@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from headrace.cache.directory import PageDirectory
 from headrace.cache.layout import CHUNK_PAGES, Geometry, Kind, SegmentName
-from headrace.cache.segment import Segment, SegmentBad, SegmentGone, open_segment
+from headrace.cache.segment import Segment, SegmentBad, SegmentGone, Slot, open_segment
 from headrace.cache.touches import Group
-
-_Slot = tuple[bytes, str, int]
 
 
 @dataclass(slots=True)
@@ -33,8 +31,8 @@ class Handles:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._open: OrderedDict[_Slot, Segment] = OrderedDict()
-        self._unswept: list[_Slot] = []
+        self._open: OrderedDict[Slot, Segment] = OrderedDict()
+        self._unswept: list[Slot] = []
 
     def __len__(self) -> int:
         return len(self._open)
@@ -74,11 +72,9 @@ class Handles:
     def touch(self, segment: Segment, group: Group, directory: PageDirectory, now: float) -> None:
         """The segment was read: tell the keeper and move it behind the others, once a second at most."""
         segment.touched_at = now
-        name = segment.name
-        slot = (name.object_id, name.kind.value, name.index)
-        if slot in self._open:
-            self._open.move_to_end(slot)
-        directory.touches.touched(name.path[4:], group)
+        if segment.slot in self._open:
+            self._open.move_to_end(segment.slot)
+        directory.touches.touched(segment.file_name, group)
 
     def sweep(self, count: int) -> bool:
         """Look at the next `count` open segments and let go of those that are gone or bad; False when none is open."""
@@ -110,7 +106,7 @@ class Handles:
         for name in names:
             segment = open_segment(directory.disk, directory.root, name, geometry, size=target.size, now=now)
             if segment is not None:
-                self._open[(name.object_id, name.kind.value, name.index)] = segment
+                self._open[segment.slot] = segment
                 while len(self._open) > self._limit:
                     self._open.popitem(last=False)
                 return segment

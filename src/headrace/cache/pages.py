@@ -33,6 +33,7 @@ MEMORY_READY_BYTES = 8 * 1024 * 1024
 """Answers up to this long are copied out of the memory tier at once; longer ones stream."""
 
 _READ_BYTES = 1 << 20
+_VERIFY_NOW_BYTES = 1 << 20
 _PROBE_STEP_BYTES = 256 * 1024
 _SLICES_MAX = 64
 _SLOW_S = 0.1
@@ -153,13 +154,17 @@ class PageCache:
     def _walk(self, target: CachedObject, segment: Segment, start: int, end: int, now_s: float) -> tuple[Piece, ...] | None:
         """Over several segments, or as slices of the files."""
         small = end - start <= SMALL_BYTES
+        # What this process reads for the first time is verified on the spot where that takes some 0.1 ms, else in a stream.
+        short = end - start <= _VERIFY_NOW_BYTES
         pieces: list[Piece] = []
         found: Segment | None = segment
         while found is not None and len(pieces) < _SLICES_MAX:
             upto = min(end, found.end)
             if small:
                 pieces.append(found.read(start, upto, now=True))
-            elif found.verified(start, upto) and found.resident(start, upto, _PROBE_STEP_BYTES):
+            elif (found.verified(start, upto) and found.resident(start, upto, _PROBE_STEP_BYTES)) or (
+                short and found.verify_now(start, upto)
+            ):
                 pieces.append(FileSlice(found.fd, start - found.start, upto - start, found))
             else:
                 return None

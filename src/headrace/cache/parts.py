@@ -172,6 +172,31 @@ def claim_run(directory: PageDirectory, names: tuple[SegmentName, ...], size: in
     return Claim.LEAD, parts
 
 
+def keep_run(
+    directory: PageDirectory, names: tuple[SegmentName, ...], size: int, data: memoryview, *, pinned: bool
+) -> list[tuple[SegmentName, int]]:
+    """Make the segments of a run of an object of `size` bytes whose bytes, `data`, are all there already.
+
+    The segments made, with their files' lengths: what others make or have made is left to them. Raises `OSError`.
+    """
+    made: list[tuple[SegmentName, int]] = []
+    start = directory.geometry.extent(names[0], size)[0]
+    for name in names:
+        how, part = claim(directory, name, size)
+        if part is None:
+            continue
+        if how is not Claim.LEAD:
+            part.close()
+            continue
+        first, last = part.extent
+        try:
+            made.append((name, part.finish(data[first - start : last - start], pinned=pinned)))
+        except BaseException:  # whatever it is: tidied up here, raised on
+            part.abandon()
+            raise
+    return made
+
+
 def _open_part(directory: PageDirectory, path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT
     try:

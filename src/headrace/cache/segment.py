@@ -12,6 +12,8 @@ from headrace.model.reading import Buffer
 
 _SUMS_MAX_BYTES = 1 << 28
 
+Slot = tuple[bytes, str, int]
+
 
 class SegmentBad(CorruptData):
     """The segment's file does not hold what its `name` says; it must be dropped."""
@@ -41,8 +43,10 @@ class Segment:
         "disk",
         "end",
         "fd",
+        "file_name",
         "first_page",
         "name",
+        "slot",
         "start",
         "touched_at",
     )
@@ -53,6 +57,10 @@ class Segment:
         self.name = name
         self.start, self.end = extent
         self.first_page = self.start // geometry.page
+        self.slot: Slot = (name.object_id, name.kind.value, name.index)
+        """Its place among open segments."""
+        self.file_name = name.path[4:]
+        """As the keeper is told it."""
         self.touched_at = float("-inf")
         self._geometry = geometry
         length = self.end - self.start
@@ -107,6 +115,16 @@ class Segment:
         page = self._geometry.page
         return self._verified.find(0, start // page - self.first_page, -(-end // page) - self.first_page) < 0
 
+    def verify_now(self, start: int, end: int) -> bool:
+        """Read and verify the pages, one by one, of what the system holds in memory: True when all are good and were there.
+
+        Raises `SegmentBad`, `OSError`, and `BlockingIOError` rather than wait for the device.
+        """
+        page = self._geometry.page
+        for position in range(start - start % page, end, page):
+            self.read_anew(position, min(position + page, self.end), now=True)
+        return True
+
     def read(self, start: int, end: int, *, now: bool) -> Buffer:
         """The object's bytes `start` up to `end`, all in this segment, after `check`.
 
@@ -152,11 +170,14 @@ class Segment:
 
     def resident(self, start: int, end: int, step: int) -> bool:
         """Whether sending the bytes would not wait for the device, judged by a byte each `step`."""
-        base = self.start
+        base, fd, pread_now = self.start, self.fd, self.disk.pread_now
         try:
-            return all(self.disk.pread_now(self.fd, 1, position - base) for position in range(start, end, step))
+            for position in range(start, end, step):
+                if not pread_now(fd, 1, position - base):
+                    return False
         except BlockingIOError:
             return False
+        return True
 
 
 def open_segment(disk: Disk, root: str, name: SegmentName, geometry: Geometry, *, size: int, now: bool) -> Segment | None:
