@@ -126,10 +126,10 @@ def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *,
     journal.belongs_to(_place(spec))
 
     def last_seen(key: str) -> str:
-        seen = writes.cached.last_seen(key)
-        if seen is False:
+        known = writes.cached.knowledge.fresh(key)
+        if known is None:
             return UNKNOWN
-        return ABSENT if seen is None else seen.etag or UNKNOWN
+        return ABSENT if known.info is None else known.info.etag or UNKNOWN
 
     return StagedStore(
         writes, asked, journal, parts.journals.settings, mount=mount, clock=parts.clock, emit=parts.emit, last_seen=last_seen

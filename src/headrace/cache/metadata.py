@@ -25,6 +25,8 @@ class Known:
     target: CachedObject | None
     complete: bool = True
     """`info` came from `Store.info`; an answer to a range may lack checksums."""
+    bound_s: float = 0.0
+    """How long after `asked_s` the answer may be used."""
     slot: int = 0
     """The key's slot among the node's marks, and what stood there before the store was asked."""
     mark: int = 0

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import Literal
 
 import msgspec
 
 from headrace.cache import manage
 from headrace.cache.fill import Source
-from headrace.cache.freshness import is_fresh
 from headrace.cache.handles import CachedObject
+from headrace.cache.knowledge import Knowledge, described
 from headrace.cache.layout import mount_tag, object_id
 from headrace.cache.manage import Freed, Loaded
 from headrace.cache.marks import Marks
-from headrace.cache.metadata import Known, Metadata
+from headrace.cache.metadata import Known
 from headrace.cache.pages import PageCache
 from headrace.cache.pins import Pins
 from headrace.cache.plan import first_ask, passes_through
@@ -87,15 +86,15 @@ class CachedStore(Store):
         self, inner: Store, pages: PageCache, options: CacheOptions, *, clock: Clock, emit: Emit, marks: Marks | None = None
     ) -> None:
         self._inner = inner
-        self._marks = marks or Marks()
-        self._mark_of = self._marks.table
         self._pages = pages
         self._options = options
         self._now = clock.monotonic
         self._emit = emit
-        self._bound_s = options.freshness.seconds
-        self._metadata = Metadata()
-        self._known = self._metadata.known
+        self.knowledge = Knowledge(
+            inner, place=options.place, freshness=options.freshness, marks=marks or Marks(), now=self._now, target_of=self.target
+        )
+        self._known = self.knowledge.known
+        self._mark_of = self.knowledge.mark_of
         self._keeps = options.residency is not Residency.NONE
         self._tag = mount_tag(options.identity)
         self._group = Group(self._tag, options.quota_bytes or 0, options.ttl_s or 0.0)
@@ -111,7 +110,8 @@ class CachedStore(Store):
             return None
         now_s = self._now()
         age_s = now_s - known.asked_s
-        if age_s > self._bound_s or not self._bound_s or known.mark != self._mark_of[known.slot]:
+        bound_s = known.bound_s
+        if age_s > bound_s or not bound_s or known.mark != self._mark_of[known.slot]:
             return None
         info, target = known.info, known.target
         if info is None or target is None:
@@ -129,32 +129,32 @@ class CachedStore(Store):
         self._pages.hit_bytes += byte_range.end - byte_range.start
         for piece in ready:
             if isinstance(piece, FileSlice):
-                piece.until = known.asked_s + self._bound_s
+                piece.until = known.asked_s + bound_s
         return ReadyReading(info, byte_range, Served.HIT, age_s, ready)
 
     async def info(self, key: str) -> ObjectInfo:
         for _ in range(_ATTEMPTS):
-            known = self._fresh(key)
+            known = self.knowledge.fresh(key)
             if known is not None and (known.complete or known.info is None):
-                return self._described(known, key)
+                return described(known, key)
             try:
-                asked = await self._metadata.single(key, self._bound_s, self._now, partial(self._ask, key))
+                asked = await self.knowledge.single(key, partial(self.knowledge.ask, key))
             except (Unavailable, AccessDenied):
-                stale = self._standing(key)
+                stale = self.knowledge.standing(key)
                 if stale is None or stale.info is None or not (self._options.serve_stale or known is not None):
                     raise
                 return stale.info
-            answer = asked or self._standing(key)
+            answer = asked or self.knowledge.standing(key)
             if answer is not None and (asked is not None or answer.complete):
-                return self._described(answer, key)
-        return self._described(await self._ask(key, self._now()), key)
+                return described(answer, key)
+        return described(await self.knowledge.ask(key, self._now()), key)
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._read(key, byte_range, version, first=attempt == 0)
             except VersionChanged:
-                self._metadata.forget(key)
+                self.knowledge.forget(key)
                 if attempt == _ATTEMPTS - 1 or (version is not None and attempt > 0):
                     raise
         raise VersionChanged(f"{key!r} changes faster than it can be read: try again", path=key)
@@ -222,16 +222,6 @@ class CachedStore(Store):
             pinned=self._pins.covers(info.key),
         )
 
-    def replaced(self, key: str) -> None:
-        """This process has written the key, or may have: what was known of it is void, in every process of the node."""
-        self._marks.set(self._marks.slot(self._options.place, key))
-        self._metadata.forget(key)
-
-    def last_seen(self, key: str) -> ObjectInfo | Literal[False] | None:
-        """The object as readers are shown it now, None when they are told that there is none; False when it is not known."""
-        known = self._fresh(key)
-        return False if known is None else known.info
-
     async def keep(self, info: ObjectInfo, data: bytes) -> None:
         """Make pages of a body that was just written. What goes wrong costs the pages, nothing else."""
         if self._keeps:
@@ -239,60 +229,23 @@ class CachedStore(Store):
             with contextlib.suppress(HeadraceError):
                 await manage.load(self._pages, self.target(info), source, mount=self._options.mount)
 
-    def _standing(self, key: str) -> Known | None:
-        """What is known of the key, however old, unless this node has replaced it since."""
-        known = self._known.get(key)
-        return known if known is not None and known.mark == self._mark_of[known.slot] else None
-
-    def _fresh(self, key: str) -> Known | None:
-        known = self._standing(key)
-        return known if known is not None and is_fresh(known.asked_s, self._now(), self._bound_s) else None
-
-    def _described(self, known: Known, key: str) -> ObjectInfo:
-        if known.info is None:
-            raise NotFound(f"{key!r} is not in the store", path=key)
-        return known.info
-
-    async def _ask(self, key: str, asked_s: float) -> Known:
-        """The store's word on a key. Only its own `NotFound` is remembered as one."""
-        stand = self._stand(key)
-        try:
-            info = await self._inner.info(key)
-        except NotFound:
-            return self._metadata.put(key, Known(asked_s, None, None, True, *stand))
-        return self._learn(key, info, asked_s, stand, complete=True)
-
-    def _stand(self, key: str) -> tuple[int, int]:
-        """The key's slot and its mark, to be taken before the store is asked."""
-        slot = self._marks.slot(self._options.place, key)
-        return slot, self._mark_of[slot]
-
-    def _learn(self, key: str, info: ObjectInfo, asked_s: float, stand: tuple[int, int], *, complete: bool) -> Known:
-        before = self._known.get(key)
-        if before is not None and before.info is not None and before.info.version == info.version and before.target is not None:
-            if before.complete and not complete:
-                info, complete = before.info, True
-            before.target.pinned = self._pins.covers(key)
-            return self._metadata.put(key, Known(asked_s, info, before.target, complete, *stand))
-        return self._metadata.put(key, Known(asked_s, info, self.target(info), complete, *stand))
-
     async def _read(self, key: str, byte_range: ByteRange | None, version: Version | None, *, first: bool) -> Reading:
-        known = self._fresh(key)
+        known = self.knowledge.fresh(key)
         served = Served.HIT
         if known is None or (version is not None and known.info is not None and known.info.version != version and first):
             if known is not None:
-                self._metadata.forget(key)
+                self.knowledge.forget(key)
             try:
                 known, opened = await self._revalidate(key, byte_range, version)
             except (Unavailable, AccessDenied):
-                stale = self._standing(key)
+                stale = self.knowledge.standing(key)
                 if not self._options.serve_stale or stale is None or stale.info is None:
                     raise
                 known, opened, served = stale, None, Served.STALE
             if opened is not None:
                 await opened.prime()
                 return opened
-        info = self._described(known, key)
+        info = described(known, key)
         if version is not None and info.version != version:
             raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
         return await self._open(known, info, cut_range(byte_range, info.size, key), served)
@@ -309,18 +262,18 @@ class CachedStore(Store):
             start = byte_range.start if byte_range is not None else 0
             worth = stale is None or stale.target is None or not self._at_start(stale.target, start)
             if not (self._keeps and worth):
-                return await self._ask(key, asked_s)
-            stand = self._stand(key)
+                return await self.knowledge.ask(key, asked_s)
+            stand = self.knowledge.stand(key)
             try:
                 known, opened = await self._read_cold(key, byte_range, version, asked_s)
             except NotFound:
-                return self._metadata.put(key, Known(asked_s, None, None, True, *stand))
+                return self.knowledge.absent(key, asked_s, stand)
             return known
 
-        answer = await self._metadata.single(key, self._bound_s, self._now, ask)
-        known = answer or self._standing(key)
+        answer = await self.knowledge.single(key, ask)
+        known = answer or self.knowledge.standing(key)
         if known is None:
-            known = await self._ask(key, self._now())
+            known = await self.knowledge.ask(key, self._now())
         return known, opened
 
     def _at_start(self, target: CachedObject, start: int) -> bool:
@@ -335,19 +288,19 @@ class CachedStore(Store):
         """One round trip: the first bytes tell the version. They become the start of the first fill."""
         start = byte_range.start if byte_range is not None else 0
         if byte_range is not None and byte_range.end <= start:
-            return await self._ask(key, asked_s), None
+            return await self.knowledge.ask(key, asked_s), None
         geometry, end = self._pages.geometry, byte_range.end if byte_range is not None else None
         low, high = first_ask(geometry, start, end)
         through = end is not None and passes_through(geometry, start, end)
         if through and end is not None:
             low, high = start, end
-        stand = self._stand(key)
+        stand = self.knowledge.stand(key)
         try:
             asked = await self._inner.read(key, ByteRange(low, high), version=version)
         except InvalidRange:
-            return await self._ask(key, asked_s), None
+            return await self.knowledge.ask(key, asked_s), None
         info = asked.info
-        known = self._learn(key, info, asked_s, stand, complete=False)
+        known = self.knowledge.learn(key, info, asked_s, stand, complete=False)
         # Pages of that very version may be at hand, from before a restart or from another process: then no more is drawn.
         if known.target is not None and start < info.size and not self._at_start(known.target, start):
             reading = self._reading(known.target, info, cut_range(byte_range, info.size, key))

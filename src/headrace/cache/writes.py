@@ -51,7 +51,7 @@ class CacheWrites(Store):
         try:
             info = await self._inner.write(key, kept, attributes, condition=condition)
         finally:
-            self.cached.replaced(key)
+            self.cached.knowledge.replaced(key)
         self._keep(info, kept)
         return info
 
@@ -61,13 +61,13 @@ class CacheWrites(Store):
         try:
             return await self._inner.copy(source, key, attributes, condition=condition)
         finally:
-            self.cached.replaced(key)
+            self.cached.knowledge.replaced(key)
 
     async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
         try:
             await self._inner.delete(key, condition=condition)
         finally:
-            self.cached.replaced(key)
+            self.cached.knowledge.replaced(key)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
         await self._inner.set_tags(key, tags)
@@ -152,7 +152,7 @@ class _CacheUploads(Multipart):
         try:
             return await self._inner.complete(upload, parts, condition=condition, checksums=checksums)
         finally:
-            self._cached.replaced(upload.key)
+            self._cached.knowledge.replaced(upload.key)
 
     async def abort(self, upload: Upload) -> None:
         await self._inner.abort(upload)
