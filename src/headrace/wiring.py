@@ -201,6 +201,18 @@ class LiveMounts:
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
 
+    def changed(self, objects: Iterable[tuple[str, str]]) -> None:
+        """Objects of S3 stores, by bucket and key, are no longer what they were: no process uses what it knew of them."""
+        marks = self._parts.marks
+        if marks is None:
+            return
+        mounted = [member for mount in self.namespace.table.mounts for member in mount.spec.union or (mount.spec,)]
+        places = {msgspec.structs.replace(spec, store="s3://") for spec in mounted if spec.store.startswith("s3://")}
+        roots = {_place(place) for place in places}
+        for bucket, key in objects:
+            for root in roots:
+                marks.set(marks.slot(root, f"{bucket}/{key}"))
+
     async def close(self) -> None:
         for task in self._retiring:
             task.cancel()

@@ -8,30 +8,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from headrace.model.disk import SystemDisk
 from headrace.staging.journal import Journal
 from support.node import RunningNode, start_node, stop_node
+from support.writing import client_of
 
 MODES = ("through", "back")
 
 
 def config_of(store: Path, mode: str) -> str:
     return f'[[mount]]\npath = "/data"\nstore = "file://{store}"\nfreshness = "1h"\nwrite = "{mode}"\n'
-
-
-def client_of(node: RunningNode) -> Any:
-    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, max_pool_connections=32)
-    return boto3.client(
-        "s3", endpoint_url=node.data_url, aws_access_key_id=node.key_id, aws_secret_access_key=node.secret,
-        region_name="us-east-1", config=config,
-    )  # fmt: skip
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from headrace.control.node_view import (
     TierStats,
     WorkerStats,
 )
+from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
 from headrace.model.errors import HeadraceError, NotFound
 from headrace.model.mounts import MountSpec
@@ -33,6 +34,7 @@ class FakeNode:
         self.try_failure: HeadraceError | None = None
         self.push_failure: HeadraceError | None = None
         self.staged_writes: list[StagedWrites] = [StagedWrites()]
+        self.changes: list[ChangedObject] = []
         self.settled: list[tuple[str, str, bool]] = []
         self.hold: asyncio.Event | None = None
         self.hold_after = 0
@@ -96,6 +98,9 @@ class FakeNode:
 
     async def staged(self, path: str) -> StagedWrites:
         return self.staged_writes.pop(0) if len(self.staged_writes) > 1 else self.staged_writes[0]
+
+    async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
+        self.changes += objects
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         self.settled.append((conflict.path, conflict.kept_as, ours))

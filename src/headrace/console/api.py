@@ -14,6 +14,7 @@ from headrace.console import messages
 from headrace.console.guard import MAX_BODY_BYTES
 from headrace.control.jobs import JobRunner
 from headrace.control.node_view import NodeView
+from headrace.control.notifications import parse_notification
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
 from headrace.model import errors
@@ -59,6 +60,7 @@ class Api:
             ("POST", "/jobs/{id}/resume", self.resume_job),
             ("POST", "/load", self.load),
             ("POST", "/free", self.free),
+            ("POST", "/events", self.events),
             ("GET", "/staged", self.staged),
             ("POST", "/settle", self.settle),
             ("GET", "/pins", self.list_pins),
@@ -123,6 +125,11 @@ class Api:
         wanted = await _body(request, messages.FreeRequest)
         return _json(messages.Freed(await self._operations.free(wanted.path, prefix=wanted.prefix, actor=ACTOR)))
 
+    async def events(self, request: Request) -> Response:
+        objects = parse_notification(await _bytes(request))
+        await self._node.changed(objects)
+        return _json(messages.Noted(len(objects)))
+
     async def staged(self, request: Request) -> Response:
         return _json(await self._node.staged(request.query_params.get("path", "/")))
 
@@ -152,12 +159,17 @@ def _answering(handler: Handler) -> Handler:
     return answer
 
 
-async def _body(request: Request, kind: type[_T]) -> _T:
+async def _bytes(request: Request) -> bytes:
     taken = bytearray()
     async for chunk in request.stream():
         taken += chunk
         if len(taken) > MAX_BODY_BYTES:
             raise SettingsError(f"the body has more than {MAX_BODY_BYTES} bytes")
+    return bytes(taken)
+
+
+async def _body(request: Request, kind: type[_T]) -> _T:
+    taken = await _bytes(request)
     try:
         return msgspec.json.decode(taken, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -78,7 +78,7 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
             *api.routes(),
         ],
         exception_handlers={HTTPException: _no_route},
-        middleware=[Middleware(Guard, token=control.admin_token(), names=names)],
+        middleware=[Middleware(Guard, token=control.admin_token(), names=names, events_token=control.events_token())],
         lifespan=lifespan,
     )
 

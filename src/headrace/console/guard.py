@@ -19,7 +19,8 @@ _log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 COOKIE = "headrace_session"
-MAX_BODY_BYTES = 64 * 1024
+EVENTS_PATH = "/api/v1/events"
+MAX_BODY_BYTES = 1 << 20
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -91,12 +92,14 @@ def host_allowed(host: str, names: frozenset[str]) -> bool:
     return True
 
 
-def judge(head: RequestHead, token: str, names: frozenset[str]) -> Verdict:
-    """May this request pass? Compares secrets in constant time."""
+def judge(head: RequestHead, token: str, names: frozenset[str], *, events_token: str = "") -> Verdict:
+    """May this request pass? Compares secrets in constant time. `events_token` is good for telling of changes alone."""
     if not host_allowed(head.host, names):
         return Verdict(403, "this host name is not served here: open the console by address or as localhost")
     if head.path in OPEN_PATHS:
         return _PASS if head.method in _SAFE_METHODS else Verdict(405, "only GET is answered here")
+    if events_token and head.path == EVENTS_PATH and head.method == "POST" and _is_bearer(head.authorization, events_token):
+        return _judge_change(head, True)
     bearer = _is_bearer(head.authorization, token)
     if not bearer and not _has_session(head.cookie, token):
         return _login(head, token)
@@ -156,10 +159,11 @@ def _same(offered: str, wanted: str) -> bool:
 class Guard:
     """Wraps the console: nothing behind it is reached by a request that `judge` refuses."""
 
-    def __init__(self, app: ASGIApp, *, token: str, names: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, token: str, names: frozenset[str], events_token: str = "") -> None:
         self._app = app
         self._token = token
         self._names = names
+        self._events_token = events_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -168,7 +172,7 @@ class Guard:
         if scope["type"] != "http":
             return
         head = _head(scope)
-        verdict = judge(head, self._token, self._names)
+        verdict = judge(head, self._token, self._names, events_token=self._events_token)
         if verdict.status:
             if verdict.status != 303:
                 peer = (scope.get("client") or ("unknown",))[0]

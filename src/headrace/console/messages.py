@@ -54,6 +54,12 @@ class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ours: bool
 
 
+class Noted(msgspec.Struct, frozen=True):
+    """How many objects a notification named."""
+
+    objects: int
+
+
 class Freed(msgspec.Struct, frozen=True):
     bytes: int
 

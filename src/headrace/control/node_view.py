@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
@@ -179,6 +180,9 @@ class NodeView(Protocol):
 
     async def staged(self, path: str) -> StagedWrites:
         """What is written at or below `path` and has not reached its store yet; conflicts likewise."""
+
+    async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
+        """What is known of these objects is void from now on, in every process and through every mount."""
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         """End a conflict: with `ours`, put what was kept in the place of the store's; else remove it. Raises `NotFound`."""

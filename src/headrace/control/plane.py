@@ -57,6 +57,10 @@ class ControlPlane:
         """What the control port asks for; made at first use, readable only by the owner."""
         return private_text(admin_token_file(self.settings.home), lambda: secrets.token_urlsafe(32)).strip()
 
+    def events_token(self) -> str:
+        """What stores are given that tell of changes: good for nothing else. Made at first use, readable only by the owner."""
+        return private_text(self.settings.home / "run" / "events.token", lambda: secrets.token_urlsafe(32)).strip()
+
     def keys(self) -> tuple[KeyRecord, ...]:
         """All keys that callers may use. The settings' win over the ledger's."""
         records = {stored.id: KeyRecord(stored.id, stored.secret) for stored in self.ledger.keys.all()}

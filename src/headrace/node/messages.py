@@ -6,6 +6,7 @@ import msgspec
 
 from headrace.cache.settings import CacheSettings
 from headrace.control.node_view import Counters, MountStats, SlowRead, StagedConflict, StagedWrites, TierStats
+from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.mounts import MountSpec
@@ -83,13 +84,19 @@ class Settle(msgspec.Struct, frozen=True, tag=True):
     ours: bool
 
 
+class Changed(msgspec.Struct, frozen=True, tag=True):
+    """Objects of S3 stores changed; answered with `Done` when no process uses what it knew of them."""
+
+    objects: tuple[ChangedObject, ...]
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Refuse new requests, finish the running ones, then exit; answered with `Done` before the exit."""
 
     deadline_s: float
 
 
-Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Drain
+Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Changed | Drain
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

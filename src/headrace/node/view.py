@@ -21,6 +21,7 @@ from headrace.control.node_view import (
     TierStats,
     WorkerStats,
 )
+from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
 from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable
 from headrace.model.mounts import MountSpec
@@ -31,6 +32,7 @@ from headrace.node.messages import (
     Apply,
     AskStaged,
     AskStats,
+    Changed,
     Free,
     Listed,
     ListPage,
@@ -117,6 +119,10 @@ class WorkersView:
         if not replies:
             raise Unavailable("no serving process is running at the moment: try again in a second")
         return latest_staged([_as(Staged, reply).staged for reply in replies])
+
+    async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
+        # The marks that one process sets are those of all.
+        await self._ask_one(Changed(objects))
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         await self._ask_one(Settle(conflict, ours))

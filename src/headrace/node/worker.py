@@ -24,6 +24,7 @@ from headrace.node.messages import (
     AskStaged,
     AskStats,
     Boot,
+    Changed,
     Done,
     Drain,
     Event,
@@ -89,6 +90,8 @@ class Worker:
                 return Staged(staged_below(self._mounts.namespace, request.path))
             case Settle():
                 await settle(self._mounts.namespace, request.conflict, ours=request.ours)
+            case Changed():
+                self._mounts.changed([(changed.bucket, changed.key) for changed in request.objects])
             case TryMount():
                 await try_mount(request.spec, self._parts)
             case Drain():

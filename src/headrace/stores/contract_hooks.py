@@ -1,5 +1,4 @@
 """What a store's test hands to the contract suite, and how the suite reads a body."""
-# ruff: noqa: S101 - a test suite asserts
 
 from __future__ import annotations
 
