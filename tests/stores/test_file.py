@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from headrace.model.clock import SystemClock
-from headrace.model.errors import AccessDenied, InvalidKey, NotFound, SettingsError, Unavailable, VersionChanged
+from headrace.model.errors import AccessDenied, NotFound, SettingsError, Unavailable, VersionChanged
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import CommonPrefix
 from headrace.stores import beneath
 from headrace.stores.contract import read_all
-from headrace.stores.file import FileStore, content_type_of, from_spec
+from headrace.stores.file import FileStore
+from headrace.stores.file_open import from_spec
+from headrace.stores.file_types import content_type_of
 
 SECRET = b"outside: must never be read"
 
@@ -167,9 +169,9 @@ async def test_what_is_no_regular_file_is_no_object(root: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["../outside/secret", "d/../../outside/secret", "/etc/passwd", "..", "d//below", "a\0b", "x" * 256]
 )
-async def test_keys_that_are_no_paths_are_invalid(root: Path, key: str) -> None:
+async def test_keys_that_are_no_paths_lead_nowhere(root: Path, key: str) -> None:
     store = FileStore(str(root))
-    with pytest.raises(InvalidKey):
+    with pytest.raises(NotFound):
         await store.read(key)
     await store.close()
 
@@ -227,7 +229,7 @@ async def test_descriptors_are_freed(root: Path) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     await store.close()
-    store._threads.shutdown(wait=True)
+    store._root.pool.shutdown(wait=True)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
@@ -281,7 +283,7 @@ async def test_a_large_directory_is_listed_with_bounded_memory(root: Path) -> No
         page = await store.list("flat/", after=after)
         assert all(entry.key == f"flat/part-{seen + place:05}" for place, entry in enumerate(page.entries))
         seen += len(page.entries)
-        assert sum(window.names.count for window in store._windows._kept.values()) <= 5_000
+        assert sum(window.names.count for window in store._windows.paths._kept.values()) <= 5_000
         if page.after is None:
             break
         after = page.after

@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import zlib
 from collections.abc import Sequence
 
 import pytest
 
+from headrace.model.checksums import Algorithm, checksum
 from headrace.model.errors import (
     ConditionFailed,
     Conflict,
@@ -27,21 +27,11 @@ from headrace.model.errors import (
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import Part, Upload
 from headrace.model.writing import BytesBody, Condition
-from headrace.stores.contract_tools import ATTRIBUTES, BoomError, PiecesBody, WritingHooks, agree
+from headrace.stores.contract_tools import ATTRIBUTES, PART_CHECKSUMS, BoomError, PiecesBody, WritingHooks, agree
 from headrace.stores.store import Store
-from headrace.stores.writes import COMPOSITE, FULL_OBJECT, TYPE
+from headrace.stores.writes import COMPOSITE, TYPE
 
 _UNKNOWN = 987_654
-_DIGESTS = {
-    "crc32": lambda data: zlib.crc32(data).to_bytes(4, "big"),
-    "sha1": lambda data: hashlib.sha1(data).digest(),
-    "sha256": lambda data: hashlib.sha256(data).digest(),
-}
-
-
-def digest_of(algorithm: str, data: bytes) -> str:
-    """A checksum as S3 writes it."""
-    return base64.b64encode(_DIGESTS[algorithm](data)).decode()
 
 
 class UploadHooks(WritingHooks):
@@ -199,7 +189,7 @@ class CompletingContract(UploadHooks):
         parts = await self.put_parts(store, upload, [1, 2])
         answers = await asyncio.gather(*(uploads.complete(upload, parts) for _ in range(4)), return_exceptions=True)
         told = [answer for answer in answers if isinstance(answer, ObjectInfo)]
-        assert told
+        assert told, answers
         assert len({info.version for info in told}) == 1
         assert all(isinstance(a, (ObjectInfo, NoSuchUpload, Conflict)) for a in answers), answers
         await agree(store, "a", self.part_body(1) + self.part_body(2))
@@ -263,7 +253,7 @@ class CompletingContract(UploadHooks):
             await store.part(info, 2)
         assert await store.part(await store.info("a"), 1) == ByteRange(0, 1)
 
-    @pytest.mark.parametrize("kind", [("crc32", COMPOSITE), ("sha256", COMPOSITE), ("sha1", COMPOSITE), ("crc32", FULL_OBJECT)])
+    @pytest.mark.parametrize("kind", PART_CHECKSUMS, ids=" ".join)
     async def test_checksums_of_the_whole_are_made_of_the_parts(self, store: Store, kind: tuple[str, str]) -> None:
         algorithm, how = kind
         if kind not in self.part_checksums:
@@ -276,15 +266,15 @@ class CompletingContract(UploadHooks):
         bodies = [self.part_body(number) for number in (1, 2)]
         parts = []
         for number, body in enumerate(bodies, 1):
-            checksum = (algorithm, digest_of(algorithm, body))
-            parts.append(await uploads.put(upload, number, BytesBody(body, checksums=(checksum,))))
-            assert checksum in parts[-1].checksums
-        whole = digest_of(algorithm, b"".join(bodies))
+            given = (algorithm, checksum(Algorithm(algorithm), body))
+            parts.append(await uploads.put(upload, number, BytesBody(body, checksums=(given,))))
+            assert given in parts[-1].checksums
+        whole = checksum(Algorithm(algorithm), b"".join(bodies))
         if how == COMPOSITE:
-            joined = b"".join([base64.b64decode(digest_of(algorithm, body)) for body in bodies])
-            whole = digest_of(algorithm, joined) + "-2"
+            joined = b"".join([base64.b64decode(checksum(Algorithm(algorithm), body)) for body in bodies])
+            whole = checksum(Algorithm(algorithm), joined) + "-2"
         with pytest.raises((CorruptData, InvalidPart)):
-            await uploads.complete(upload, tuple(parts), checksums=((algorithm, digest_of(algorithm, b"other")),))
+            await uploads.complete(upload, tuple(parts), checksums=((algorithm, checksum(Algorithm(algorithm), b"other")),))
         await uploads.complete(upload, tuple(parts), checksums=((algorithm, whole),))
         checksums = dict((await store.info("a")).checksums)
         assert checksums[algorithm] == whole
@@ -336,7 +326,7 @@ class UploadsContract(UploadHooks):
             answers = await asyncio.gather(*(calls if turn % 2 else reversed(calls)), return_exceptions=True)
             lost = [answer for answer in answers if isinstance(answer, BaseException)]
             assert len(lost) == 1, answers
-            assert isinstance(lost[0], (NoSuchUpload, Conflict))
+            assert isinstance(lost[0], (NoSuchUpload, Conflict)), answers
             completed = any(isinstance(answer, ObjectInfo) for answer in answers)
             assert [entry.key for entry in (await store.list()).entries] == ["a"] * completed
             await store.delete("a")
@@ -391,6 +381,15 @@ class PartCopyContract(UploadHooks):
             assert parts[1].etag == hashlib.md5(data[cut.start : cut.end]).hexdigest()
         await uploads.complete(upload, parts)
         await agree(store, "a", data + data[cut.start : cut.end])
+
+    async def test_a_copied_part_has_the_upload_s_checksum(self, store: Store) -> None:
+        if ("crc32", COMPOSITE) not in self.part_checksums:
+            pytest.skip("this store keeps no such checksums")
+        source = await store.write("source", BytesBody(b"0123456789"))
+        uploads = store.multipart()
+        upload = await uploads.begin("a", checksum="crc32", checksum_type=COMPOSITE)
+        part = await uploads.copy(upload, 1, source, ByteRange(2, 5))
+        assert dict(part.checksums)["crc32"] == checksum(Algorithm.CRC32, b"234")
 
     async def test_a_range_must_lie_within_the_source(self, store: Store) -> None:
         source = await store.write("source", BytesBody(b"x" * 1000))

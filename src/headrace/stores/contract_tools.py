@@ -42,6 +42,14 @@ async def agree(store: Store, key: str, data: bytes) -> ObjectInfo:
     return info
 
 
+PART_CHECKSUMS = (
+    ("crc32", COMPOSITE),
+    ("crc32", FULL_OBJECT),
+    ("crc32c", COMPOSITE),
+    ("crc64nvme", FULL_OBJECT),
+    ("sha1", COMPOSITE),
+    ("sha256", COMPOSITE),
+)
 CONDITIONS = tuple(product(("", "*", "right", "wrong"), repeat=2))
 """Of `if_match` and `if_none_match`; `right` and `wrong` stand for the object's ETag and another."""
 
@@ -71,12 +79,7 @@ class WritingHooks(StoreHooks):
     """False where two changes of one key at the same time may both be told that they won."""
     min_part_bytes = MIN_PART_BYTES
     """What the store's multipart uploads want of every part but the last; 0: anything will do."""
-    part_checksums: tuple[tuple[str, str], ...] = (
-        ("crc32", COMPOSITE),
-        ("sha1", COMPOSITE),
-        ("sha256", COMPOSITE),
-        ("crc32", FULL_OBJECT),
-    )
+    part_checksums: tuple[tuple[str, str], ...] = PART_CHECKSUMS
     """Checksums of multipart objects that the store keeps: the algorithm and the type."""
 
     def written(self, keys: Sequence[str]) -> list[str]:

@@ -1,165 +1,145 @@
 """FileStore: a directory, local or on NFS, as a store.
 
-A key is the path of a regular file below the root, kept exactly. Keys with an empty, `.` or `..`
-segment, a NUL or a name too long for the file system raise `InvalidKey`; a key that ends with a
-slash is `NotFound`, since a directory is not an object. Links are followed while they stay inside
-the root; one that leads outside is `AccessDenied` and is not listed.
+A key is the path of a regular file below the root. A key that cannot be one (an empty, `.` or `..` segment, a slash at its end, a
+name too long, or a file where it needs a directory) is kept aside in the store's own `.headrace` folder when it is written here.
+Links are followed while they stay inside the root; one that leads outside is `AccessDenied` and is not listed.
 
-A version is (mtime, size, inode) and is compared after every piece that was read, before it is
-handed out, so a file that is rewritten in place under a reader is `VersionChanged`; one that is
-replaced by a rename is read to its old end. Writing through a shared mapping changes bytes before
-it changes the mtime: such writers must replace files instead.
+A version is (mtime, size, inode), with the ETag for objects that were written through the store. It is compared after every piece
+that was read, before it is handed out, so a file that is rewritten in place under a reader is `VersionChanged`; one that is
+replaced by a rename is read to its old end. Writing through a shared mapping changes bytes before it changes the mtime: such
+writers must replace files instead.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import mimetypes
 import os
-import stat
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import TypeVar
-from urllib.parse import unquote
 
-from headrace.model.clock import Clock
-from headrace.model.errors import (
-    AccessDenied,
-    HeadraceError,
-    InvalidKey,
-    NotFound,
-    SettingsError,
-    Unavailable,
-    VersionChanged,
-)
-from headrace.model.mounts import MountSpec
+from headrace.model.errors import InvalidRange, Unavailable, VersionChanged
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
-from headrace.stores.beneath import open_beneath
-from headrace.stores.file_listing import WINDOW_NAMES, Windows, file_info, list_page, valid_segments
-from headrace.stores.keys import check_key, check_text, cut_range
+from headrace.model.uploads import MIN_PART_BYTES
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.file_attributes import Kept
+from headrace.stores.file_keys import FoundFile, KeyWindows, find_file, list_page
+from headrace.stores.file_listing import WINDOW_NAMES
+from headrace.stores.file_own import check_own
+from headrace.stores.file_root import THREADS, FileRoot
+from headrace.stores.file_sweep import UPLOAD_AGE_S, Sweeper
+from headrace.stores.file_types import content_type_of
+from headrace.stores.file_uploads import FileUploads
+from headrace.stores.file_write import FileWriter, open_version
+from headrace.stores.keys import check_text, cut_range
+from headrace.stores.parts import part_bounds
 from headrace.stores.store import Store
-from headrace.stores.urls import shown_url
 
 PIECE_BYTES = 256 * 1024
-THREADS = 8
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO))
-_REFUSED = frozenset((errno.EACCES, errno.EPERM, errno.EXDEV, errno.ELOOP))
-_NO_SUCH_NAME = frozenset((errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ))
-_PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
-_TYPES = mimetypes.MimeTypes()
-T = TypeVar("T")
-
-
-def content_type_of(key: str) -> str:
-    """The media type that a file's extension says; the packing itself for packed files."""
-    kind, packing = _TYPES.guess_type("/" + key)
-    if packing:
-        return _PACKED.get(packing, "application/octet-stream")
-    return kind or "application/octet-stream"
-
-
-def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> Store:  # noqa: ARG001 - every kind of store has it
-    """The store of a `file:///…` URL. Raises `SettingsError`."""
-    scheme, separator, rest = spec.store.partition("://")
-    root = unquote(rest.removeprefix("localhost"))
-    if scheme != "file" or not separator or not root.startswith("/") or set(rest) & set("?#") or "\0" in root:
-        raise SettingsError(
-            f"store {shown_url(spec.store)!r}: write file:// and an absolute path, such as file:///srv/data (? as %3F, # as %23)"
-        )
-    return FileStore(root)
 
 
 class FileStore(Store):
-    """The regular files below `root`. Blocking calls run in threads of its own, at most `threads`."""
+    """The regular files below `root`. Blocking calls run in threads of its own, at most `threads`.
 
-    def __init__(self, root: str, *, threads: int = THREADS, window_names: int = WINDOW_NAMES) -> None:
-        self.root = root
-        self._windows = Windows(window_names)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="headrace-file")
-        self._was_mount_point = False
+    Multipart uploads that nothing was put into for `upload_age_s` seconds are dropped, parts but the last of fewer than
+    `min_part_bytes` bytes refused.
+    """
+
+    def __init__(
+        self,
+        root: str | FileRoot,
+        *,
+        threads: int = THREADS,
+        window_names: int = WINDOW_NAMES,
+        min_part_bytes: int = MIN_PART_BYTES,
+        upload_age_s: float = UPLOAD_AGE_S,
+    ) -> None:
+        self._root = FileRoot(root, threads=threads) if isinstance(root, str) else root
+        self._windows = KeyWindows(window_names)
+        self._writer = FileWriter(self._root)
+        self._uploads = FileUploads(self._root, min_part_bytes)
+        self._sweeper = Sweeper(self._root, upload_age_s)
 
     async def info(self, key: str) -> ObjectInfo:
-        _check(key)
-        return await self.in_thread(partial(self._info, key), key)
+        check_own(key)
+        return await self._root.run(partial(self._info, key), key)
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
-        _check(key)
-        return await self.in_thread(partial(self._read, key, byte_range, version), key)
+        check_own(key)
+        return await self._root.run(partial(self._read, key, byte_range, version), key)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
-        return await self.in_thread(partial(self._list, prefix, delimiter, after, limit), prefix)
+        return await self._root.run(partial(self._list, prefix, delimiter, after, limit), prefix)
+
+    async def tags(self, key: str) -> Pairs:
+        check_own(key)
+        kept = await self._root.run(partial(self._kept, key), key)
+        return () if kept is None else kept.tags
+
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange:
+        found = await self._root.run(partial(open_version, self._root, info), info.key)
+        os.close(found.fd)
+        sizes = found.kept.part_sizes() if found.kept is not None else ()
+        bounds = part_bounds(sizes or (info.size,), number)
+        if bounds is None:
+            raise InvalidRange(f"{info.key!r} has no part {number}", path=info.key, size=info.size)
+        return bounds
+
+    async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        self._sweeper.sweep_if_due()
+        return await self._writer.write(key, body, attributes, condition)
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        return await self._writer.copy(source, key, attributes, condition)
+
+    async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
+        await self._writer.delete(key, condition)
+
+    async def set_tags(self, key: str, tags: Pairs) -> None:
+        await self._writer.set_tags(key, tags)
+
+    def multipart(self) -> FileUploads:
+        self._sweeper.sweep_if_due()
+        return self._uploads
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False)
+        self._root.close()
 
-    async def in_thread(self, call: Callable[[], T], key: str) -> T:
-        """Run a blocking call in a thread; what it raises is translated."""
+    def _find(self, root_fd: int, key: str, flags: int) -> FoundFile:
         try:
-            waiting = asyncio.get_running_loop().run_in_executor(self._threads, call)
-        except RuntimeError as error:
-            raise Unavailable(f"the store of {self.root} is closed", path=key) from error
-        try:
-            return await waiting
-        except OSError as error:
-            if isinstance(error, HeadraceError):
-                raise
-            raise self._translated(error, key) from error
-
-    def _open_root(self) -> int:
-        """The root as it is mounted now: it is not kept open, since something may be mounted over it later."""
-        try:
-            descriptor = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno in _REFUSED:
-                raise
-            raise Unavailable(f"directory {self.root} cannot be opened ({_reason(error)}): is it mounted?") from error
-        try:
-            mount_point = os.fstat(descriptor).st_dev != os.stat("..", dir_fd=descriptor).st_dev
-        except OSError:
-            os.close(descriptor)
-            raise
-        if self._was_mount_point and not mount_point:
-            os.close(descriptor)
-            raise Unavailable(f"nothing is mounted at {self.root} any more: mount it again")
-        self._was_mount_point = mount_point
-        return descriptor
-
-    def _open(self, key: str, flags: int) -> tuple[int, os.stat_result]:
-        """A regular file below the root, and what it is now."""
-        root = self._open_root()
-        try:
-            descriptor = open_beneath(root, key, flags)
+            return find_file(root_fd, key, flags)
         except FileNotFoundError as error:
-            if os.fstat(root).st_nlink == 0:
-                raise Unavailable(f"directory {self.root} was removed", path=key) from error
+            if os.fstat(root_fd).st_nlink == 0:
+                raise Unavailable(f"directory {self._root.path} was removed", path=key) from error
             raise
-        finally:
-            os.close(root)
+
+    def _open(self, key: str, flags: int) -> FoundFile:
+        root_fd = self._root.open()
         try:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise NotFound(f"{key!r} in {self.root} is not a regular file", path=key)
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor, found
+            return self._find(root_fd, key, flags)
+        finally:
+            os.close(root_fd)
 
     def _info(self, key: str) -> ObjectInfo:
-        descriptor, found = self._open(key, os.O_PATH)
-        os.close(descriptor)
-        return file_info(key, found, content_type_of(key))
+        found = self._open(key, os.O_PATH)
+        os.close(found.fd)
+        return found.info(key, content_type_of(key))
+
+    def _kept(self, key: str) -> Kept | None:
+        found = self._open(key, os.O_PATH)
+        os.close(found.fd)
+        return found.kept
 
     def _read(self, key: str, byte_range: ByteRange | None, version: Version | None) -> Reading:
-        descriptor, found = self._open(key, _READ)
-        file = _OpenFile(descriptor, found, key)
+        found = self._open(key, _READ)
+        file = _OpenFile(found.fd, found.stat, key)
         try:
-            info = file_info(key, found, content_type_of(key))
+            info = found.info(key, content_type_of(key))
             if version is not None and info.version != version:
                 raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
             cut = cut_range(byte_range, info.size, key)
@@ -169,29 +149,17 @@ class FileStore(Store):
             raise
         if cut.length == len(first):
             file.close()
-        return _FileReading(info, cut, first, file, self)
+        return _FileReading(info, cut, first, file, self._root)
 
     def _list(self, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
-        root = self._open_root()
+        root_fd = self._root.open()
         try:
-            listing = list_page(root, self._windows, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
-            if os.fstat(root).st_nlink == 0:
-                raise Unavailable(f"directory {self.root} was removed", path=prefix)
+            listing = list_page(root_fd, self._windows, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
+            if os.fstat(root_fd).st_nlink == 0:
+                raise Unavailable(f"directory {self._root.path} was removed", path=prefix)
             return listing
         finally:
-            os.close(root)
-
-    def _translated(self, error: OSError, key: str) -> HeadraceError:
-        if error.errno in _ABSENT:
-            return NotFound(f"{key!r} is not in {self.root}", path=key)
-        if error.errno in _NO_SUCH_NAME:
-            return InvalidKey(f"{key!r} cannot be a file's name in {self.root} ({_reason(error)})", path=key)
-        if error.errno == errno.EXDEV:
-            return AccessDenied(f"{key!r} is a link that leads out of {self.root}", path=key)
-        if error.errno in _REFUSED:
-            where = error.filename or key
-            return AccessDenied(f"{where!r} in {self.root} may not be read ({_reason(error)}): check its permissions", path=key)
-        return Unavailable(f"{key!r} in {self.root} cannot be read now ({_reason(error)})", path=key)
+            os.close(root_fd)
 
 
 class _OpenFile:
@@ -233,7 +201,7 @@ class _OpenFile:
 
 
 class _FileReading(Reading):
-    __slots__ = ("_file", "_first", "_store")
+    __slots__ = ("_file", "_first", "_root")
 
     def __init__(
         self,
@@ -241,12 +209,12 @@ class _FileReading(Reading):
         byte_range: ByteRange,
         first: bytes,
         file: _OpenFile,
-        store: FileStore,
+        root: FileRoot,
     ) -> None:
         super().__init__(info, byte_range)
         self._first = first
         self._file = file
-        self._store = store
+        self._root = root
 
     def __aiter__(self) -> AsyncIterator[Buffer]:
         return self._pieces()
@@ -257,7 +225,7 @@ class _FileReading(Reading):
         position = self.range.start + len(self._first)
         while position < self.range.end:
             length = min(PIECE_BYTES, self.range.end - position)
-            yield await self._store.in_thread(partial(self._file.piece, position, length), self.info.key)
+            yield await self._root.run(partial(self._file.piece, position, length), self.info.key)
             position += length
         self._file.close()
 
@@ -266,15 +234,3 @@ class _FileReading(Reading):
             self._file.close()
         else:  # a read that was given up still runs in its thread
             await asyncio.get_running_loop().run_in_executor(None, self._file.close)
-
-
-def _check(key: str) -> None:
-    check_key(key)
-    if key.endswith("/") and valid_segments(key[:-1]):
-        raise NotFound(f"{key!r} names a directory, which is not an object", path=key)
-    if not valid_segments(key):
-        raise InvalidKey(f"{key!r} cannot be a path of a file: it has an empty, '.' or '..' segment or a NUL", path=key)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__

@@ -14,12 +14,14 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple
 
-from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo, Version
+from headrace.model.objects import CommonPrefix, Entry
 from headrace.stores.beneath import open_beneath, stat_beneath
+from headrace.stores.file_attributes import Kept, describe, read_kept, stat_and_kept
 from headrace.stores.file_names import SmallestNames, SortedNames
+from headrace.stores.file_own import OWN, valid_segments
 from headrace.stores.keys import MAX_KEY_BYTES, rolled_up
 
 WINDOW_NAMES = 2_000_000
@@ -32,17 +34,16 @@ _NOT_LISTED = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EXDEV, errno.ELOOP))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK
 
 
-def file_info(key: str, found: os.stat_result, content_type: str = "") -> ObjectInfo:
-    """A file as an object; its version is (mtime, size, inode), and its ETag says the same."""
-    mtime, size = found.st_mtime_ns, found.st_size
-    identity = f"{mtime}-{size}-{found.st_ino}"
-    # By position: this runs once for each listed name.
-    return ObjectInfo(key, size, Version("stat:" + identity), mtime / 1e9, identity, "", content_type)
+class Tree(NamedTuple):
+    """A directory whose files are objects."""
 
-
-def valid_segments(path: str) -> bool:
-    """Whether every segment of the path can be a name in a directory."""
-    return "\0" not in path and all(segment not in ("", ".", "..") for segment in path.split("/"))
+    root_fd: int
+    store_fd: int
+    """The root of the store, below which attributes are kept."""
+    keeps: bool
+    """Whether files may have attributes."""
+    key_of: Callable[[str], str]
+    """The key of a path below `root_fd`. Raises `ValueError` for what is no object's."""
 
 
 class _Window:
@@ -103,27 +104,20 @@ class Windows:
                     window.continued_at = after
 
 
-def list_page(root_fd: int, windows: Windows, *, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
-    """One page of the tree below `root_fd`. Raises `OSError` when a directory cannot be read."""
+def walk(tree: Tree, windows: Windows, *, prefix: str, delimiter: str, after: str) -> Iterator[Entry]:
+    """Entries of the tree in order, by their paths. Raises `OSError` when a directory cannot be read."""
     start, _, _ = prefix.rpartition("/")
     if (start and not valid_segments(start)) or "\0" in prefix or prefix.startswith("/"):
-        return Listing(())
-    walk = _Walk(root_fd, windows, prefix, delimiter, after)
-    entries: list[Entry] = []
-    with closing(walk.below(start + "/" if start else "", ())) as found:
-        for entry in found:
-            if len(entries) == limit:
-                windows.continue_at(entries[-1].key if entries else after)
-                return Listing(tuple(entries), entries[-1].key if entries else after)
-            entries.append(entry)
-    return Listing(tuple(entries))
+        return iter(())
+    return _Walk(tree, windows, prefix, delimiter, after).below(start + "/" if start else "", ())
 
 
 class _Walk:
     """One walk through the tree in key order, from behind `after`."""
 
-    def __init__(self, root_fd: int, windows: Windows, prefix: str, delimiter: str, after: str) -> None:
-        self._root_fd = root_fd
+    def __init__(self, tree: Tree, windows: Windows, prefix: str, delimiter: str, after: str) -> None:
+        self._tree = tree
+        self._root_fd = tree.root_fd
         self._windows = windows
         self._prefix = prefix
         self._delimiter = delimiter
@@ -142,6 +136,8 @@ class _Walk:
                 return
             for name in self._names(descriptor, directory):
                 path = directory + name
+                if not directory and name.rstrip("/") == OWN:
+                    continue
                 if self._common and path.startswith(self._common):
                     continue
                 if name.endswith("/"):
@@ -163,25 +159,37 @@ class _Walk:
             yield CommonPrefix(common)
 
     def _file(self, descriptor: int, name: str, path: str) -> Entry | None:
+        tree = self._tree
         try:
+            key = tree.key_of(path)
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            kind = stat.S_IFMT(found.st_mode)
+            kind, kept = stat.S_IFMT(found.st_mode), None
             if kind == stat.S_IFLNK:
-                found = stat_beneath(self._root_fd, path)
+                found, kept = self._linked(path)
                 kind = stat.S_IFMT(found.st_mode)
-        except OSError:  # it went away, or it is a link that leads nowhere or outside: not an object
+            elif tree.keeps and kind == stat.S_IFREG:
+                found, kept = stat_and_kept(tree.store_fd, descriptor, name, found)
+        except (OSError, ValueError):  # it went away, is a link that leads nowhere or outside, or no key: not an object
             return None
-        if kind != stat.S_IFREG or (len(path) > _SURELY_SHORT and len(path.encode()) > MAX_KEY_BYTES):
+        if kind != stat.S_IFREG or (len(key) > _SURELY_SHORT and len(key.encode()) > MAX_KEY_BYTES):
             return None
         if not self._delimiter:
-            return file_info(path, found)
+            return describe(key, found, kept)
         common = rolled_up(path, self._prefix, self._delimiter)
         if common is None:
-            return file_info(path, found)
+            return describe(key, found, kept)
         if common <= self._after:
             return None
         self._common = common
         return CommonPrefix(common)
+
+    def _linked(self, path: str) -> tuple[os.stat_result, Kept | None]:
+        descriptor = open_beneath(self._root_fd, path, os.O_PATH)
+        try:
+            found = os.fstat(descriptor)
+            return found, read_kept(self._tree.store_fd, descriptor, found) if self._tree.keeps else None
+        finally:
+            os.close(descriptor)
 
     def _holds_file(self, directory: str, ancestors: tuple[tuple[int, int], ...]) -> bool:
         """Whether any file lies below: empty directories are not listed."""

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from headrace.model.checksums import Algorithm
+from headrace.model.checksums import checksum as checksum_of
 from headrace.model.errors import NoSuchUpload, Unsupported
 from headrace.model.objects import ByteRange, ObjectInfo, Version
 from headrace.model.reading import Reading
@@ -79,11 +81,13 @@ class MemoryUploads(Multipart):
         return upload
 
     async def put(self, upload: Upload, number: int, body: Body) -> Part:
-        self._find(upload)
+        algorithm = self._find(upload).upload.checksum
         check_number(upload.key, number)
         data = b"".join([bytes(piece) async for piece in whole(body, upload.key)])
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         checksums = tuple([pair for pair in body.checksums() if pair[0] != TYPE])
+        if algorithm and algorithm not in dict(checksums):
+            checksums = (*checksums, (algorithm, checksum_of(Algorithm(algorithm), data)))
         part = Part(number, etag, len(data), time.time(), checksums)
         self._find(upload).parts[number] = (part, data)
         return part

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
 
+from headrace.model.checksums import Algorithm, ChecksumType, PartSum, allows, of_parts
 from headrace.model.errors import CorruptData, InvalidPart, InvalidRange, PartTooSmall, Unsupported
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import MAX_PART_NUMBER, Part, Upload
 from headrace.model.writing import Pairs
-from headrace.stores.crc import COMBINED, combine
-from headrace.stores.writes import COMPOSITE, FULL_OBJECT, TYPE
-
-_DIGESTS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
+from headrace.stores.writes import TYPE
 
 
 def upload_order(upload: Upload) -> tuple[bytes, str]:
@@ -63,16 +59,11 @@ def parts_etag(parts: Sequence[Part]) -> str:
 
 
 def parts_checksums(algorithm: str, kind: str, parts: Sequence[Part]) -> Pairs:
-    """The checksums of an object made from parts of which each has `algorithm`'s; none where one has not."""
-    sums = [dict(part.checksums).get(algorithm, "") for part in parts]
-    if not algorithm or not all(sums):
+    """The checksum of an object made from parts of which each has `algorithm`'s; none where one has not."""
+    sums = [PartSum(dict(part.checksums).get(algorithm, ""), part.size) for part in parts]
+    if not algorithm or not all(part.value for part in sums):
         return ()
-    decoded = [base64.b64decode(text) for text in sums]
-    if kind == COMPOSITE:
-        return ((algorithm, f"{_text(_composite(algorithm, decoded))}-{len(parts)}"), (TYPE, COMPOSITE))
-    if algorithm not in COMBINED:
-        return ()
-    return ((algorithm, _text(combine(algorithm, decoded, [part.size for part in parts]))), (TYPE, FULL_OBJECT))
+    return ((algorithm, of_parts(Algorithm(algorithm), ChecksumType(kind), sums)), (TYPE, kind))
 
 
 def check_checksums(key: str, wanted: Pairs, found: Pairs) -> None:
@@ -88,7 +79,10 @@ def can_keep(algorithm: str, kind: str) -> bool:
     """Whether `parts_checksums` can tell that checksum of a whole object."""
     if not algorithm:
         return not kind
-    return algorithm in COMBINED or (algorithm in _DIGESTS and kind == COMPOSITE)
+    try:
+        return allows(Algorithm(algorithm), ChecksumType(kind))
+    except ValueError:
+        return False
 
 
 def part_bounds(sizes: Sequence[int], number: int) -> ByteRange | None:
@@ -99,17 +93,6 @@ def part_bounds(sizes: Sequence[int], number: int) -> ByteRange | None:
     return ByteRange(start, start + sizes[number - 1])
 
 
-def _composite(algorithm: str, decoded: Sequence[bytes]) -> bytes:
-    joined = b"".join(decoded)
-    if algorithm in _DIGESTS:
-        return _DIGESTS[algorithm](joined, usedforsecurity=False).digest()
-    return COMBINED[algorithm].of(joined)
-
-
 def _agree(wanted: Pairs, found: Pairs) -> bool:
     known = dict(found)
     return all(known.get(name) == value for name, value in wanted if name != TYPE)
-
-
-def _text(digest: bytes) -> str:
-    return binascii.b2a_base64(digest, newline=False).decode()

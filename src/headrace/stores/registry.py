@@ -19,7 +19,7 @@ _MODULES = {
     "s3": "headrace.stores.s3",
     "gs": "headrace.stores.gs",
     "az": "headrace.stores.az",
-    "file": "headrace.stores.file",
+    "file": "headrace.stores.file_open",
     "memory": "headrace.stores.memory",
 }
 

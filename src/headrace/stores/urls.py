@@ -13,6 +13,8 @@ from headrace.stores.guard import AddressGuard, AddressRefused
 from headrace.stores.http import HttpSettings
 
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._$-]{0,254}")
+_NEW_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _ENDPOINT = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?/?")
 _MAX_CONNECT_S = 5.0
 
@@ -47,6 +49,11 @@ def parse_store_url(url: str) -> StoreUrl:
 def is_bucket_name(text: str) -> bool:
     """Whether a bucket or container may be called so at all; never true for what could change a URL's path or host."""
     return _BUCKET.fullmatch(text) is not None and ".." not in text
+
+
+def can_be_created(name: str) -> bool:
+    """Whether S3 lets a new bucket be called so: its rules are stricter than what buckets are called that are there."""
+    return _NEW_BUCKET.fullmatch(name) is not None and ".." not in name and _IPV4.fullmatch(name) is None
 
 
 def check_endpoint(spec: MountSpec) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from headrace.model.errors import ConditionFailed, CorruptData, NotFound
 from headrace.model.objects import ObjectInfo
@@ -13,16 +13,22 @@ FULL_OBJECT = "FULL_OBJECT"
 COMPOSITE = "COMPOSITE"
 
 
-async def whole(body: Body, key: str) -> AsyncIterator[memoryview]:
+async def whole(body: Body, key: str) -> AsyncGenerator[memoryview]:
     """The body's bytes as flat views, none empty. Raises `CorruptData` unless there are as many as its length says."""
     seen = 0
-    async for piece in body:
-        view = memoryview(piece).cast("B")
-        seen += len(view)
-        if body.length is not None and seen > body.length:
-            raise CorruptData(f"{key!r}: the body has more than the {body.length} bytes that were announced", path=key)
-        if len(view):
-            yield view
+    pieces = aiter(body)
+    try:
+        async for piece in pieces:
+            view = memoryview(piece).cast("B")
+            seen += len(view)
+            if body.length is not None and seen > body.length:
+                raise CorruptData(f"{key!r}: the body has more than the {body.length} bytes that were announced", path=key)
+            if len(view):
+                yield view
+    finally:
+        # A generator that is given up would otherwise keep its connection until it is collected.
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
     if body.length is not None and seen != body.length:
         raise CorruptData(f"{key!r}: the body ended after {seen} of {body.length} bytes", path=key)
 
