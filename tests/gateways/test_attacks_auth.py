@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from headrace.gateways.s3 import auth, streaming_auth
 from headrace.gateways.s3.routes import METHODS, ROUTES, Level
 from headrace.model.events import AccessRefused
 from support.gateway import KEY_ID, RunningGateway, WarmStore, gateway, raw_request
@@ -19,8 +21,10 @@ BODY = b"0123456789" * 10
 def running() -> Iterator[RunningGateway]:
     store = WarmStore()
     store.put("key", BODY)
-    with gateway({"/data": store}) as found:
+    with gateway({"/data": store}, writable=True) as found:
         yield found
+        keys = [entry.key for entry in found.run(store.list()).entries]
+        assert (keys, store.body("key")) == (["key"], BODY), "a refused request changed something"
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,7 @@ VERBS = sorted(
     | {(method, place) for method in METHODS for place in PLACES.values()}
     | {(method, f"{place}?{sub}") for method in METHODS for place in PLACES.values() for sub in SUBRESOURCES}
 )
+COPIES = sorted({(r.method, f"{PLACES[r.level]}{f'?{r.subresource}=2' if r.subresource else ''}") for r in ROUTES if r.header})
 FORGED = re.compile(r"[0-9a-f]{64}$")
 
 
@@ -65,6 +70,13 @@ def test_1_every_verb_refuses_a_forged_signature(running: RunningGateway, method
     assert [event.reason for event in audited(running)] == ["SignatureDoesNotMatch"]
 
 
+@pytest.mark.parametrize(("method", "target"), COPIES)
+def test_1_copies_refuse_a_forged_signature(running: RunningGateway, method: str, target: str) -> None:
+    answer = running.ask(method, target, {"x-amz-copy-source": "data/key"}, tamper=forge)
+    assert (answer.status, answer.code) == (403, "SignatureDoesNotMatch")
+    assert running.stores["/data"].body("key") == BODY  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("method", "target"), VERBS)
 def test_1_nobody_may_do_anything_without_a_signature(running: RunningGateway, method: str, target: str) -> None:
     answer = running.talk(raw_request(method, target, "h", {}), heads=method == "HEAD")[0]
@@ -87,7 +99,7 @@ def test_4_unsigned_amz_headers_on_a_presigned_url(running: RunningGateway, name
     def add(request: Any) -> None:
         request.headers[name] = "x"
 
-    assert running.ask(method, "/data/key", presign=600).status == (200 if method == "GET" else 403)
+    assert running.ask(method, "/data/key", presign=600).status == (200 if method == "GET" else 411)
     answer = running.ask(method, "/data/key", presign=600, tamper=add)
     assert (answer.status, answer.code) == (403, "AccessDenied")
 
@@ -190,9 +202,10 @@ def test_10_a_signed_body_that_was_altered(running: RunningGateway) -> None:
 
 
 def test_14_signatures_are_compared_in_constant_time() -> None:
-    source = __import__("inspect").getsource(__import__("headrace.gateways.s3.auth", fromlist=["auth"]))
-    assert source.count("compare_digest(") == 2
-    assert not re.search(r"claimed\s*[!=]=|[!=]=\s*claimed", source)
+    for module, places in ((auth, 3), (streaming_auth, 1)):
+        source = inspect.getsource(module)
+        assert source.count("compare_digest(") == places
+        assert not re.search(r"(claimed|signature)\s*[!=]=|[!=]=\s*(claimed|signature)", source)
 
 
 def test_old_ways_of_signing_are_refused(running: RunningGateway) -> None:

@@ -14,9 +14,10 @@ from botocore.exceptions import ClientError
 
 from support.node import RunningNode, running_node
 from support.servers import S3Server
-from support.writing import client_of
+from support.node_client import client_of, closed_clients
 
 pytestmark = pytest.mark.servers
+__all__ = ["closed_clients"]
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def tell(node: RunningNode, body: object, *, token: str | None = None, content_t
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
 
 
 def record(key: str) -> dict[str, object]:
@@ -79,4 +81,5 @@ def test_only_who_holds_the_token_is_heard_and_it_opens_nothing_else(node: Runni
         request = urllib.request.Request(f"http://{node.control}{path}", headers={"authorization": f"Bearer {events_token}"})
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=10)
-        assert refused.value.code == 401
+        with refused.value:
+            assert refused.value.code == 401

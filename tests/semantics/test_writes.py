@@ -15,9 +15,10 @@ from botocore.exceptions import ClientError
 from headrace.model.disk import SystemDisk
 from headrace.staging.journal import Journal
 from support.node import RunningNode, start_node, stop_node
-from support.writing import client_of
+from support.node_client import client_of, closed_clients
 
 MODES = ("through", "back")
+__all__ = ["closed_clients"]
 
 
 def config_of(store: Path, mode: str) -> str:

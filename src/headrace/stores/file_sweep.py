@@ -66,8 +66,9 @@ class Sweeper:
         try:
             with opened_root(self._root) as root_fd:
                 now_s = time.time()
-                for name in _older(root_fd, TEMPORARY, now_s - TEMPORARY_AGE_S, TEMPORARY_NAME.fullmatch):
-                    _discard(root_fd, TEMPORARY, name)
+                for folder in (TEMPORARY, COMPLETED, OWN):
+                    for name in _older(root_fd, folder, now_s - TEMPORARY_AGE_S, TEMPORARY_NAME.fullmatch):
+                        _discard(root_fd, folder, name)
                 for name in _older(root_fd, REMOVED, now_s - TEMPORARY_AGE_S, bool):
                     remove_tree(root_fd, f"{REMOVED}/{name}")
                 self._sweep_uploads(root_fd, now_s)
@@ -105,7 +106,7 @@ class Sweeper:
     def _sweep_attributes(self, root_fd: int, before_s: float) -> None:
         for folder in _older(root_fd, ATTRIBUTES, time.time() + 1, bool):
             for name in _older(root_fd, f"{ATTRIBUTES}/{folder}", before_s, bool):
-                if not is_held(root_fd, f"{ATTRIBUTES}/{folder}/{name}"):
+                if TEMPORARY_NAME.fullmatch(name) or not is_held(root_fd, f"{ATTRIBUTES}/{folder}/{name}"):
                     _discard(root_fd, f"{ATTRIBUTES}/{folder}", name)
 
 

@@ -92,7 +92,7 @@ def test_buckets_tags_attributes_and_places(client: Any) -> None:
         ("get_object", {"Bucket": "data", "Key": "dir/x", "Range": "bytes=9-"}, "InvalidRange"),
         ("get_object", {"Bucket": "data", "Key": "dir/x", "IfMatch": "x"}, "PreconditionFailed"),
         ("get_object", {"Bucket": "data", "Key": "dir/x", "VersionId": "v9"}, "NoSuchVersion"),
-        ("get_object_acl", {"Bucket": "data", "Key": "dir/x"}, "NotImplemented"),
+        ("get_object_torrent", {"Bucket": "data", "Key": "dir/x"}, "NotImplemented"),
         ("put_object", {"Bucket": "data", "Key": "dir/x", "Body": b"new"}, "AccessDenied"),
         ("delete_object", {"Bucket": "data", "Key": "dir/x"}, "AccessDenied"),
         ("create_bucket", {"Bucket": "new"}, "AccessDenied"),

@@ -363,8 +363,10 @@ def test_credentials_in_header_and_query() -> None:
 async def test_a_document_is_proved_like_an_upload() -> None:
     for form in FORMS.values():
         assert await buffered(call(form), len(DATA)) == DATA
+        asked: list[bool] = []
         with pytest.raises(S3Error) as caught:
-            await buffered(call(form), len(DATA) - 1)
+            await buffered(call(form, asked=asked), len(DATA) - 1)
+        assert not asked, "what is announced too long is not asked for"
         assert (caught.value.code, caught.value.status) == ("MaxMessageLengthExceeded", 400)
     headers, wire = Upload().wire()
     endless = call_for("PUT", "/data/key", {**headers, "transfer-encoding": "chunked"}, wire, length=False)

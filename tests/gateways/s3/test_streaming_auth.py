@@ -128,6 +128,13 @@ def test_a_wrong_or_missing_signature_of_the_trailer() -> None:
         assert not decoder.done
 
 
+def test_a_trailer_that_goes_on_behind_its_signature() -> None:
+    decoder = AwsChunkedDecoder(len(DATA), signer=ChunkSigner(trailer_seed()), trailer=frozenset((b"x-amz-checksum-crc32c",)))
+    trailer = b"x-amz-trailer-signature:" + TRAILER_SIGNATURE + b"\r\nx-amz-checksum-crc32c:sOO8/Q==\r\n"
+    with pytest.raises(S3Error, match="behind its signature"):
+        decoder.feed(wire(TRAILER_CHUNKS, trailer))
+
+
 def test_no_key_is_shown() -> None:
     found = trailer_seed()
     assert repr(found.key)[2:-1] not in repr(found)

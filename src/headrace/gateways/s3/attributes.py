@@ -9,6 +9,7 @@ from headrace.gateways.s3.incoming import stored_encoding
 from headrace.gateways.s3.tags import header_tags
 from headrace.model.writing import Attributes, Condition, Pairs
 
+DEFAULT_TYPE = "binary/octet-stream"
 _MAX_METADATA_BYTES = 2048
 _META = b"x-amz-meta-"
 _KEPT = (b"cache-control", b"content-disposition", b"content-language", b"expires")
@@ -25,7 +26,7 @@ def read_attributes(call: Call) -> Attributes:
     if encoding:
         kept.append(("content-encoding", encoding))
     return Attributes(
-        content_type=text(headers.get(b"content-type", b"")),
+        content_type=text(headers.get(b"content-type", b"")) or DEFAULT_TYPE,
         headers=tuple(sorted(pair for pair in kept if pair[1])),
         metadata=_metadata(headers),
         tags=header_tags(headers.get(b"x-amz-tagging")),

@@ -53,6 +53,7 @@ _CREDENTIAL = re.compile(rb"([^\s,/][^\s,]{0,255}?)/([^/]*)/([^/]*)/([^/]*)/([^/
 _SIGNATURE = re.compile(rb"[0-9a-f]{64}")
 _STAMP = re.compile(rb"\d{8}T\d{6}Z")
 _HEADER_NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+(?:;[!#$%&'*+\-.^_`|~0-9a-z]+)*")
+_ZERO_OFFSET = re.compile(rb" [+-]0000\Z")
 _EXPIRES = re.compile(rb"\d{1,9}")
 _CONTENT_SHA = re.compile(rb"[0-9a-f]{64}|UNSIGNED-PAYLOAD|STREAMING-[A-Z0-9-]{1,64}")
 _PLAIN_CONTENT = (EMPTY_SHA256, UNSIGNED_PAYLOAD)
@@ -453,7 +454,7 @@ def _signed_names(signed: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]]:
 def _date_header(headers: dict[bytes, bytes]) -> bytes:
     """Some clients sign the `date` header instead of `x-amz-date`, in the same form or in HTTP's own."""
     date = headers.get(b"date", b"")
-    seconds = parse_date(date, 0.0)
+    seconds = parse_date(_ZERO_OFFSET.sub(b" GMT", date), 0.0)
     return date if seconds is None else time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds)).encode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from contextlib import suppress
 
 from headrace.gateways.http.messages import Response, render_fields
 from headrace.gateways.s3.accepted import OWNER_ID, check_acl, not_honoured
@@ -13,7 +14,8 @@ from headrace.gateways.s3.errors import S3Error, refused, translate
 from headrace.gateways.s3.incoming import buffered
 from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp
 from headrace.gateways.s3.xml_in import Shape, read_document
-from headrace.model.errors import AccessDenied, BucketExists, InvalidKey
+from headrace.model.errors import AccessDenied, BucketExists, BucketNotEmpty, InvalidKey, NoSuchUpload
+from headrace.model.uploads import Upload
 from headrace.policy.rules import Action
 
 OWNER = f"<Owner><ID>{OWNER_ID}</ID><DisplayName>{OWNER_ID}</DisplayName></Owner>"
@@ -108,8 +110,27 @@ async def delete_bucket(call: Call) -> Response:
     await buffered(call, 0)
     await require_bucket(call)
     _check_account(call)
-    await call.namespace.delete_bucket(call.target.bucket)
+    try:
+        await call.namespace.delete_bucket(call.target.bucket)
+    except BucketNotEmpty:
+        if (await call.namespace.list(call.path, limit=1)).entries:
+            raise
+        await _give_up_uploads(call)
+        await call.namespace.delete_bucket(call.target.bucket)
     return Response(204)
+
+
+async def _give_up_uploads(call: Call) -> None:
+    """Unfinished uploads go with a bucket that holds no object, as they do with S3."""
+    after: Upload | None = None
+    while True:
+        page = await call.uploads.list(call.path + "/", after=after)
+        for upload in page.uploads:
+            with suppress(NoSuchUpload):
+                await call.uploads.abort(upload)
+        if page.after is None:
+            return
+        after = page.after
 
 
 def valid_bucket_name(name: str) -> bool:

@@ -30,6 +30,7 @@ from headrace.model.errors import (
 
 _STATUSES = {
     "AccessDenied": 403,
+    "AccessForbidden": 403,
     "AuthorizationHeaderMalformed": 400,
     "AuthorizationQueryParametersError": 400,
     "BadDigest": 400,
@@ -49,7 +50,6 @@ _STATUSES = {
     "InvalidChunkSizeError": 403,
     "InvalidDigest": 400,
     "InvalidPart": 400,
-    "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidPolicyDocument": 400,
     "InvalidRange": 416,

@@ -202,6 +202,8 @@ class S3Gateway:
 
     def _admit(self, request: Request, noted: Noted) -> Call:
         """Who asks, what for, and whether they may. Raises `S3Error` before any store or cache is looked at."""
+        if request.method == b"OPTIONS":
+            raise _no_cross_origin(request)
         now_s = self.clock.time()
         target = read_target(request, self.settings.domain)
         noted.path = target.path
@@ -256,6 +258,13 @@ class S3Gateway:
 
     def _ids(self, request_id: bytes) -> bytes:
         return b"x-amz-request-id: %b\r\n%b" % (request_id, self._id_fields)
+
+
+def _no_cross_origin(request: Request) -> S3Error:
+    """The answer to a browser that asks whether another site's page may do something: none may."""
+    if b"origin" not in request.headers:
+        return S3Error("BadRequest", "Insufficient information. Origin request header needed.")
+    return refused("AccessForbidden", "CORSResponse: CORS is not enabled for this bucket.")
 
 
 def _is_form(request: Request) -> bool:

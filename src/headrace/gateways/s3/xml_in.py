@@ -36,6 +36,8 @@ def read_document(data: bytes, shape: Shape) -> Document:
     """
     reader = _Reader(shape)
     try:
+        if "\0" in data.decode():
+            raise malformed()
         reader.parser.Parse(data, True)
     except (expat.ExpatError, ValueError):
         raise malformed() from None

@@ -1,0 +1,191 @@
+"""Runs a checkout of ceph/s3-tests against Headrace over a store, and against that store itself, and writes docs/CONFORMANCE.md.
+
+    python benchmarks/s3_tests.py --suite CHECKOUT [--selection FILE] [--store URL --endpoint URL --access-key ID --secret-key S]
+
+The tests are those that `--selection` lists (one pytest id a line), else those that the page names. A reason that the page
+gives for a failure is kept as long as the test fails. Without `--store`, Headrace serves a directory of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+PAGE = Path(__file__).parent.parent / "docs" / "CONFORMANCE.md"
+ROW = re.compile(r"\| `(?P<test>[^`]+)` \| (?P<headrace>[^|]+) \| (?P<direct>[^|]*) \| (?P<reason>[^|]*) \|")
+UNEXPLAINED = "not explained yet"
+KEYS = ("main", "alt", "tenant")
+LIMIT_S = 1800
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--suite", type=Path, required=True)
+    parser.add_argument("--selection", type=Path)
+    parser.add_argument("--store", default="", help="an account: s3:// or file:///directory; empty: a directory of its own")
+    parser.add_argument("--endpoint", default="")
+    parser.add_argument("--access-key", default="")
+    parser.add_argument("--secret-key", default="")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    wanted = parser.parse_args()
+    page = wanted.page.read_text() if wanted.page.exists() else ""
+    tests = wanted.selection.read_text().split() if wanted.selection else [found["test"] for found in ROW.finditer(page)]
+    if not tests:
+        sys.exit("no tests: give --selection FILE, one pytest id a line")
+    python = ensure_venv(wanted.suite)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        through = run_through_headrace(wanted, tests, python, root)
+        direct: dict[str, str] = {}
+        if wanted.endpoint:
+            keys = dict.fromkeys(KEYS, (wanted.access_key, wanted.secret_key))
+            direct = run_suite(wanted.suite, tests, python, wanted.endpoint, keys, root / "direct")
+    reasons = {found["test"]: found["reason"].strip() for found in ROW.finditer(page)}
+    wanted.page.write_text(
+        render(tests, through, direct, reasons, wanted.store or "a directory (`file://`)", suite_commit(wanted.suite))
+    )
+    print(f"{sum(o == 'passed' for o in through.values())} of {len(tests)} passed through Headrace: see {wanted.page}")
+
+
+def ensure_venv(suite: Path) -> Path:
+    """The suite's own packages, apart from ours."""
+    home = Path(".run") / "s3-tests-venv"
+    python = home.absolute() / "bin" / "python"
+    if not python.exists():
+        venv.create(home, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", suite / "requirements.txt"], check=True)
+    return python
+
+
+def suite_commit(suite: Path) -> str:
+    done = subprocess.run(["git", "-C", suite, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def run_through_headrace(wanted: argparse.Namespace, tests: list[str], python: Path, root: Path) -> dict[str, str]:
+    """Outcomes by test, of a node with the account mounted at `/`."""
+    store = wanted.store
+    if not store:
+        (root / "account").mkdir()
+        store = f"file://{root}/account"
+    secrets = {name: f"{name}-secret-of-this-run-{os.urandom(8).hex()}" for name in KEYS}
+    lines = [
+        "[server]",
+        f'home = "{root}/state"',
+        'data_listen = "127.0.0.1:0"',
+        'control_listen = "127.0.0.1:0"',
+        "processes = 1",
+    ]
+    for name in KEYS:
+        lines += ["[[key]]", f'id = "{name}"', f'secret = "env:S3_TESTS_{name.upper()}"']
+    lines += ["[[mount]]", 'path = "/"', f'store = "{store}"', 'write = "through"', "create_buckets = true", "anonymous = true",
+              'freshness = "verify"']  # fmt: skip
+    if wanted.endpoint:
+        lines += [f'endpoint = "{wanted.endpoint}"', 'credentials = "env:S3_TESTS_STORE"']
+    (root / "headrace.toml").write_text("\n".join(lines) + "\n")
+    environ = {f"S3_TESTS_{name.upper()}": secret for name, secret in secrets.items()}
+    environ |= {"S3_TESTS_STORE_ACCESS_KEY_ID": wanted.access_key, "S3_TESTS_STORE_SECRET_ACCESS_KEY": wanted.secret_key}
+    ours, theirs = os.pipe()
+    node = subprocess.Popen(
+        [sys.executable, "-m", "headrace", "--config", root / "headrace.toml", "up", "--once-ready-fd", str(theirs)],
+        env=os.environ | environ, pass_fds=(theirs,),
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        with open(ours, "rb") as pipe:
+            told = pipe.readline() if select.select([pipe], [], [], 60)[0] else b""
+        if not told:
+            sys.exit("the node did not start")
+        keys = {name: (name, secret) for name, secret in secrets.items()}
+        return run_suite(wanted.suite, tests, python, json.loads(told)["data_url"], keys, root / "through")
+    finally:
+        node.send_signal(signal.SIGTERM)
+        node.wait(60)
+
+
+def run_suite(
+    suite: Path, tests: list[str], python: Path, endpoint: str, keys: dict[str, tuple[str, str]], folder: Path
+) -> dict[str, str]:
+    """Outcomes by test of one run against one endpoint."""
+    folder.mkdir()
+    config, report = folder / "s3tests.conf", folder / "report.xml"
+    config.write_text(suite_config(endpoint, keys))
+    subprocess.run(
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", f"--junitxml={report}", *tests],
+        cwd=suite, env=os.environ | {"S3TEST_CONF": str(config)}, timeout=LIMIT_S,
+    )  # fmt: skip
+    if not report.exists():
+        sys.exit("the suite wrote no report")
+    shutil.copy(report, Path(".run") / f"s3-tests-{folder.name}.xml")
+    return read_report(report.read_text(), tests)
+
+
+def suite_config(endpoint: str, keys: dict[str, tuple[str, str]]) -> str:
+    """What the suite wants to know. Sections for services that are not here must exist all the same."""
+    place = urlsplit(endpoint)
+    lines = ["[DEFAULT]", f"host = {place.hostname}", f"port = {place.port}", f"is_secure = {place.scheme == 'https'}",
+             "ssl_verify = False", "[fixtures]", "bucket prefix = hr-{random}-", "iam name prefix = s3-tests-",
+             "iam path prefix = /s3-tests/"]  # fmt: skip
+    sections = {
+        "s3 main": "main",
+        "s3 alt": "alt",
+        "s3 tenant": "tenant",
+        "iam": "main",
+        "iam root": "main",
+        "iam alt root": "alt",
+    }
+    for section, name in sections.items():
+        user = "headrace" if name == "main" else name
+        key_id, secret = keys[name]
+        lines += [f"[{section}]", f"access_key = {key_id}", f"secret_key = {secret}", f"user_id = {user}", f"display_name = {user}",
+                  f"email = {section.replace(' ', '-')}@example.com", "api_name = us-east-1", "tenant = testx"]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def read_report(text: str, tests: list[str]) -> dict[str, str]:
+    """`passed`, `failed`, `error`, `skipped` or `not run` for each test."""
+    found: dict[str, str] = {}
+    for case in ElementTree.fromstring(text).iter("testcase"):
+        name = f"{case.attrib['classname'].replace('.', '/')}.py::{case.attrib['name']}"
+        kinds = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
+        found[name] = {"failure": "failed"}.get(kinds[0], kinds[0]) if kinds else "passed"
+    return {test: found.get(test, "not run") for test in tests}
+
+
+def render(
+    tests: list[str], through: dict[str, str], direct: dict[str, str], reasons: dict[str, str], store: str, commit: str
+) -> str:
+    """The page."""
+    passed = sum(outcome == "passed" for outcome in through.values())
+    lines = [
+        "# Conformance", "",
+        "What a selection of the public suite [ceph/s3-tests](https://github.com/ceph/s3-tests) says of Headrace. `make s3-tests SUITE=<checkout>`"
+        " runs it again and writes this page; the suite itself is no part of the project.", "",
+        f"- Run on {time.strftime('%Y-%m-%d', time.gmtime())}, suite at `{commit}`, over {store}, as an account mount at `/` with"
+        ' `create_buckets = true`, `write = "through"`, `freshness = "verify"` and `anonymous = true`.',
+        f"- Through Headrace: **{passed} of {len(tests)}** passed."
+        + (f" The store itself: {sum(o == 'passed' for o in direct.values())}." if direct else ""), "",
+        "| Test | Headrace | The store itself | Reason |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for test in sorted(tests, key=lambda test: (through[test] == "passed", tests.index(test))):
+        kept = reasons.get(test, "")
+        reason = "" if through[test] == "passed" else kept or UNEXPLAINED
+        lines.append(f"| `{test}` | {through[test]} | {direct.get(test, '')} | {reason} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
