@@ -1,22 +1,33 @@
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from headrace.model.clock import SystemClock
-from headrace.model.errors import BucketNotEmpty, InvalidKey, InvalidPart, NoSuchUpload, PartTooSmall, Unavailable, Unsupported
+from headrace.model.errors import (
+    BucketNotEmpty,
+    InvalidKey,
+    InvalidPart,
+    NoSuchUpload,
+    NotFound,
+    PartTooSmall,
+    Unavailable,
+    Unsupported,
+)
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ObjectInfo
+from headrace.model.reading import Buffer
 from headrace.model.writing import BytesBody, Condition
 from headrace.stores.contract import StoreContract, read_all
 from headrace.stores.contract_buckets import BucketsContract
-from headrace.stores.contract_tools import ATTRIBUTES, agree
+from headrace.stores.contract_tools import ATTRIBUTES, PIECE, PiecesBody, agree
 from headrace.stores.contract_writing import WritingContract
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3 import from_spec
+from headrace.stores.s3_proofs import NAME
 from headrace.stores.store import Store
 from support.processes import free_port
 from support.s3_stores import s3_account
@@ -63,6 +74,50 @@ class S3Contract(StoreContract, WritingContract):
 
     async def put_behind(self, key: str, data: bytes) -> None:
         await asyncio.to_thread(self.server.put, self.bucket, key, data, ContentType="text/plain")
+
+    async def left_behind(self) -> Sequence[str]:
+        """Unfinished uploads, and objects that proved something."""
+        client = self.server.client()
+        uploads = await asyncio.to_thread(client.list_multipart_uploads, Bucket=self.bucket)
+        objects = await asyncio.to_thread(client.list_objects_v2, Bucket=self.bucket)
+        keys = [entry["Key"] for entry in objects.get("Contents", ())]
+        return [upload["UploadId"] for upload in uploads.get("Uploads", ())] + [key for key in keys if NAME in key]
+
+    @pytest.mark.parametrize("count", [10, 70, 200])
+    async def test_a_write_in_parts_that_is_given_up_leaves_none(self, store: Store, count: int) -> None:
+        begun, never = asyncio.Event(), asyncio.Event()
+
+        class Stuck(PiecesBody):
+            async def __aiter__(self) -> AsyncIterator[Buffer]:
+                for _ in range(count):
+                    yield PIECE
+                    await asyncio.sleep(0)
+                begun.set()
+                await never.wait()
+
+        task = asyncio.create_task(store.write("d/a", Stuck([])))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await self.left_behind() == []
+        with pytest.raises(NotFound):
+            await store.info("d/a")
+
+    async def test_a_conditional_write_leaves_no_proof(self, store: Store) -> None:
+        condition = Condition(if_none_match="*")
+        for verb in ("write", "complete"):
+            upload = await store.multipart().begin("d/b")
+            part = await store.multipart().put(upload, 1, BytesBody(b"x"))
+            if self.takes("complete", condition):
+                await store.multipart().complete(upload, (part,), condition=condition)
+            else:
+                with pytest.raises(Unsupported):
+                    await store.multipart().complete(upload, (part,), condition=condition)
+                await store.multipart().abort(upload)
+            await store.write(f"d/{verb}", BytesBody(b"x"), condition=condition)
+            assert await self.left_behind() == []
+            await store.delete("d/b")
 
     async def delete_behind(self, key: str) -> None:
         await asyncio.to_thread(self.server.delete, self.bucket, key)

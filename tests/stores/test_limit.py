@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import NotFound, Unavailable
+from headrace.model.writing import BytesBody
 from headrace.stores.contract import StoreContract
 from headrace.stores.contract_hooks import read_all
+from headrace.stores.contract_tools import PiecesBody
 from headrace.stores.contract_writing import WritingContract
+from headrace.stores.faulty import Fault, FaultyStore
 from headrace.stores.limit import LimitStore, TokenBucket
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
@@ -92,3 +95,26 @@ def test_a_bucket_never_gives_more_than_rate_and_burst(steps: list[tuple[int, fl
         now += bucket.take(count, now)
         taken += count
         assert taken <= 25 + 100 * now + 1e-6
+
+
+async def test_a_write_holds_a_place_and_gives_it_back() -> None:
+    faulty = FaultyStore(MemoryStore(), [Fault(verb="write", hang=True), Fault(verb="put_part", error=Unavailable("no"))])
+    store = LimitStore(faulty, SystemClock(), max_concurrent=1)
+    stuck = asyncio.create_task(store.write("k", BytesBody(b"x")))
+    waiting = asyncio.create_task(store.write("k", BytesBody(b"y")))
+    await asyncio.sleep(0.01)
+    assert faulty.calls["write"] == 1
+    stuck.cancel()
+    assert (await waiting).size == 1
+    upload = await store.multipart().begin("k")
+    with pytest.raises(Unavailable):
+        await store.multipart().put(upload, 1, BytesBody(b"x"))
+    await store.delete("k")
+
+
+async def test_bytes_sent_are_paced_apart_from_bytes_drawn() -> None:
+    clock, memory = SteppedClock(), MemoryStore()
+    store = LimitStore(memory, clock, max_concurrent=1, bytes_per_s=1000, sleep=clock.sleep)
+    await store.write("k", PiecesBody([b"x" * 500] * 4, 2000))
+    assert sum(clock.slept) == pytest.approx(1.75)
+    assert memory.body("k") == b"x" * 2000

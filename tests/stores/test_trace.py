@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from headrace.model.clock import SystemClock
-from headrace.model.errors import NotFound, Unavailable
+from headrace.model.errors import ConditionFailed, NotFound, Unavailable
 from headrace.model.events import StoreCall
 from headrace.model.objects import ByteRange
+from headrace.model.writing import BytesBody, Condition
 from headrace.stores.contract import StoreContract
 from headrace.stores.contract_hooks import read_all
 from headrace.stores.contract_writing import WritingContract
@@ -73,3 +74,28 @@ async def test_words_are_bounded_and_only_our_own() -> None:
         with pytest.raises(type(error)):
             await read_all(store, "k")
     assert [(event.error, event.message) for event in events] == [("Unavailable", "w" * 300), ("RuntimeError", "")]
+
+
+async def test_a_write_is_told_with_the_bytes_that_it_sent() -> None:
+    memory, events = MemoryStore(), []
+    store = TraceStore(memory, "/m", events.append, SteppedClock())
+    await store.write("k", BytesBody(b"body"))
+    await store.copy(await memory.info("k"), "l")
+    await store.set_tags("k", (("a", "1"),))
+    await store.delete("l")
+    uploads = store.multipart()
+    upload = await uploads.begin("m")
+    part = await uploads.put(upload, 1, BytesBody(b"part"))
+    await uploads.complete(upload, (part,))
+    with pytest.raises(ConditionFailed):
+        await store.write("k", BytesBody(b"other"), condition=Condition(if_none_match="*"))
+    assert [(event.verb, event.bytes, event.error) for event in events] == [
+        ("write", 4, ""),
+        ("copy", 0, ""),
+        ("set_tags", 0, ""),
+        ("delete", 0, ""),
+        ("begin_upload", 0, ""),
+        ("put_part", 4, ""),
+        ("complete_upload", 0, ""),
+        ("write", 5, "ConditionFailed"),
+    ]

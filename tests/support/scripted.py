@@ -18,6 +18,10 @@ class Scripted:
     port: int = 0
     connections: int = 0
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    drop_next: bool = False
+    """Close the connection of the next request instead of answering it."""
+    bodies: list[bytes] = field(default_factory=list)
+    """As much of each request's body as came."""
 
     @property
     def endpoint(self) -> str:
@@ -32,8 +36,13 @@ def http_answer(status: int, body: bytes = b"", *, length: int | None = None, **
 
 
 @asynccontextmanager
-async def scripted(answer: Answer, *, close_after: bool = False) -> AsyncIterator[Scripted]:
-    """With `close_after`, each connection ends after one answer."""
+async def scripted(
+    answer: Answer, *, close_after: bool = False, cut_after: int | None = None, takes_bodies: bool = True
+) -> AsyncIterator[Scripted]:
+    """With `close_after`, each connection ends after one answer; with `cut_after`, after so many bytes of a body.
+
+    Without `takes_bodies`, no byte of a body is read.
+    """
     state = Scripted()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -48,7 +57,22 @@ async def scripted(answer: Answer, *, close_after: bool = False) -> AsyncIterato
                 first, *rest = head.decode("latin-1").split("\r\n")
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest if line)}
                 state.requests.append((first, headers))
+                length = int(headers.get("content-length", "0"))
+                if length and takes_bodies:
+                    body = bytearray()
+                    state.bodies.append(b"")
+                    while len(body) < min(length, length if cut_after is None else cut_after):
+                        piece = await reader.read(min(65536, length - len(body)))
+                        if not piece:
+                            return
+                        body += piece
+                        state.bodies[-1] = bytes(body)
+                    if cut_after is not None and cut_after < length:
+                        return
                 data = answer(first, headers)
+                if state.drop_next:
+                    state.drop_next = False
+                    return
                 if data is None:
                     await asyncio.Event().wait()
                 else:

@@ -176,11 +176,15 @@ class Http:
                     method, target, headers=sent, data=body.pieces(), allow_redirects=False
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            await body.stop()
             if body.error is not None:
                 raise body.error from None
             if watch.expired():
                 message = f"{target.with_query(None)}: took no byte of the body for {patience_s:g} s"
                 raise Unavailable(message, path=body.path) from error
+            raise
+        except BaseException:  # whatever it is: tidied up here, raised on
+            await body.stop()
             raise
         finally:
             body.unwatched()

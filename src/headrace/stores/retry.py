@@ -175,7 +175,7 @@ class RetryStore(Store):
         progress: Progress | None = None,
     ) -> T:
         """Make a call until it is answered. `again` may refuse a next try; with `progress` its own deadline holds."""
-        started = self._clock.monotonic()
+        progress = progress or Progress(self._clock, self._deadline_s)
         tried = 0
         while True:
             if not self._circuit.may_ask(self._clock.monotonic()):
@@ -183,10 +183,10 @@ class RetryStore(Store):
                 raise Unavailable("the store has failed repeatedly and is probed once a second", path=path, retry_after_s=wish_s)
             tried += 1
             try:
-                answer = await self._once(call, self._left_s(started, progress), path, progress)
+                answer = await self._once(call, path, progress)
             except Unavailable as error:
                 self._note()
-                left_s = self._left_s(started, progress)
+                left_s = progress.left_s()
                 wait_s = decide(error, tried=tried, left_s=left_s, jitter=self._jitter(), settings=self._settings)
                 if (again is not None and not again(error)) or wait_s is None:
                     raise
@@ -194,18 +194,12 @@ class RetryStore(Store):
             else:
                 return answer
 
-    def _left_s(self, started: float, progress: Progress | None) -> float:
-        return self._deadline_s - (self._clock.monotonic() - started) if progress is None else progress.left_s()
-
-    async def _once(self, call: Callable[[], Awaitable[T]], left_s: float, path: str, progress: Progress | None) -> T:
+    async def _once(self, call: Callable[[], Awaitable[T]], path: str, progress: Progress) -> T:
         try:
-            async with asyncio.timeout(left_s) as limit:
-                if progress is None:
-                    answer = await call()
-                else:
-                    answer = await progress.during(limit, call)
+            async with asyncio.timeout(progress.left_s()) as limit:
+                answer = await progress.during(limit, call)
         except TimeoutError as error:
-            message = f"the store did not answer within {self._deadline_s:g} s, tries included"
+            message = f"the store did not answer within {progress.deadline_s:g} s, tries included"
             raise DeadlineExceeded(message, path=path) from error
         except Unavailable:
             raise

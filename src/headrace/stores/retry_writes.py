@@ -38,17 +38,17 @@ AT_THE_STORE_S = 600.0
 
 
 class Progress:
-    """When a write last got ahead: what takes long is not late as long as it does."""
+    """When a call last got ahead, at first its beginning: what takes long is not late as long as it does."""
 
     def __init__(self, clock: Clock, deadline_s: float) -> None:
         self.at = clock.monotonic()
         self._clock = clock
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
         self._limit: asyncio.Timeout | None = None
 
     def left_s(self) -> float:
         """How much longer may pass without it."""
-        return self._deadline_s - (self._clock.monotonic() - self.at)
+        return self.deadline_s - (self._clock.monotonic() - self.at)
 
     async def during(self, limit: asyncio.Timeout, call: Callable[[], Awaitable[T]]) -> T:
         """Make the call of one try, which `limit` ends."""
@@ -62,7 +62,7 @@ class Progress:
         """The store took what it was given."""
         self.at = self._clock.monotonic()
         if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time() + self._deadline_s)
+            self._limit.reschedule(asyncio.get_running_loop().time() + self.deadline_s)
 
     def waits(self) -> None:
         """The sender is waited for, which is not the store's fault."""

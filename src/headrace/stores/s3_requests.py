@@ -161,7 +161,9 @@ class S3Requests:
         if self._is_seaweedfs is None:
             try:
                 (await self.send("HEAD", "")).close()
-            except (NotFound, AccessDenied):
+            except Unavailable:
+                raise
+            except HeadraceError:
                 return bool(self._is_seaweedfs)  # it answered, which is enough
         return bool(self._is_seaweedfs)
 

@@ -181,27 +181,13 @@ class S3Uploads(Multipart):
         limit = min(limit, _MAX_PER_PAGE)
         query = [(b"uploads", b""), (b"encoding-type", b"url"), (b"prefix", prefix.encode())]
         if await self._requests.on_seaweedfs():
-            return _cut((await self._all(query)).uploads, after, limit)
+            return _cut((await _all(self._requests, query)).uploads, after, limit)
         if after is not None:
             query.append((b"key-marker", after.key.encode()))
             if after.id:
                 query.append((b"upload-id-marker", after.id.encode()))
-        page = await self._page([*query, (b"max-uploads", str(limit).encode())])
+        page = await _page(self._requests, [*query, (b"max-uploads", str(limit).encode())])
         return UploadListing(page.uploads, page.uploads[-1] if page.truncated and page.uploads else None)
-
-    async def _all(self, query: Sequence[tuple[bytes, bytes]]) -> UploadListing:
-        """Every upload, for SeaweedFS, which tells them in the order of their ids."""
-        found: list[Upload] = []
-        position: list[tuple[bytes, bytes]] = []
-        while True:
-            page = await self._page([*query, *position])
-            found.extend(page.uploads)
-            if not page.truncated or not page.id_marker or len(found) > _MAX_UPLOADS:
-                return UploadListing(tuple(found))
-            position = [(b"upload-id-marker", page.id_marker.encode())]
-
-    async def _page(self, query: Sequence[tuple[bytes, bytes]]) -> UploadsPage:
-        return parse_uploads(await (await self._requests.send("GET", "", query=query)).read(_MAX_ANSWER_BYTES))
 
     async def _check_named(self, upload: Upload, parts: Sequence[Part]) -> None:
         sizes: dict[tuple[int, str], int] = {}
@@ -270,6 +256,22 @@ class S3Uploads(Multipart):
         except NotFound as error:
             # Old Ceph says NoSuchKey, some say nothing.
             raise NoSuchUpload(f"s3 {upload.key!r}: there is no such multipart upload", path=upload.key) from error
+
+
+async def _all(requests: S3Requests, query: Sequence[tuple[bytes, bytes]]) -> UploadListing:
+    """Every upload, for SeaweedFS, which tells them in the order of their ids."""
+    found: list[Upload] = []
+    position: list[tuple[bytes, bytes]] = []
+    while True:
+        page = await _page(requests, [*query, *position])
+        found.extend(page.uploads)
+        if not page.truncated or not page.id_marker or len(found) > _MAX_UPLOADS:
+            return UploadListing(tuple(found))
+        position = [(b"upload-id-marker", page.id_marker.encode())]
+
+
+async def _page(requests: S3Requests, query: Sequence[tuple[bytes, bytes]]) -> UploadsPage:
+    return parse_uploads(await (await requests.send("GET", "", query=query)).read(_MAX_ANSWER_BYTES))
 
 
 def _id(upload: Upload) -> tuple[bytes, bytes]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from types import AsyncGeneratorType
 
 from headrace.model.errors import CorruptData
 from headrace.model.reading import Buffer
@@ -28,6 +29,7 @@ class Sending:
         self.path = path
         self._watch: asyncio.Timeout | None = None
         self._patience_s = 0.0
+        self._pieces: AsyncGenerator[Buffer, None] | None = None
 
     def watched_by(self, watch: asyncio.Timeout, patience_s: float) -> None:
         """Let `watch` expire when one piece is not taken within `patience_s`. Waiting for the source is not counted."""
@@ -38,8 +40,18 @@ class Sending:
         """The answer is there: whatever else is sent, nobody waits for."""
         self._watch = None
 
-    async def pieces(self) -> AsyncIterator[Buffer]:
+    def pieces(self) -> AsyncIterator[Buffer]:
         """What goes out, piece by piece."""
+        self._pieces = self._going_out()
+        return self._pieces
+
+    async def stop(self) -> None:
+        """End the source of a request that failed, unless it is being waited for: then it ends with whoever waits."""
+        self._watch = None
+        if isinstance(self._pieces, AsyncGeneratorType) and not self._pieces.ag_running:
+            await self._pieces.aclose()
+
+    async def _going_out(self) -> AsyncGenerator[Buffer, None]:
         iterator = aiter(self._source)
         try:
             held: list[Buffer] = []
