@@ -21,7 +21,7 @@ SLOW_CLIENTS = 300
 OPENED_S = 2.0
 SMALL = b"0123456789abcdef" * 256
 PACE_S = 0.005
-NOISE_S = 0.01
+NOISE_S = 0.002
 """A p99 below this is the machine's own unrest: twice as much says nothing about the server."""
 
 
