@@ -23,6 +23,7 @@ class FakeNode:
         self.failures: dict[str, HeadraceError] = {}
         self.try_failure: HeadraceError | None = None
         self.push_failure: HeadraceError | None = None
+        self.pin_failure: HeadraceError | None = None
         self.hold: asyncio.Event | None = None
         self.hold_after = 0
         self.serves = True
@@ -81,6 +82,8 @@ class FakeNode:
         return 12345
 
     async def pin(self, path: str, on: bool) -> None:
+        if self.pin_failure is not None:
+            raise self.pin_failure
         self.pinned.append((path, on))
 
     async def try_mount(self, spec: MountSpec) -> None:
