@@ -180,7 +180,7 @@ async def _retire(store: Store) -> None:
 async def try_mount(spec: MountSpec, parts: Parts) -> bool:
     """List and read a little through `spec`; whether anything is there. Raises the error that says what is wrong."""
     if spec.union:
-        return any([await try_mount(member, parts) for member in spec.union])
+        return any([await _try_member(member, number, parts) for number, member in enumerate(spec.union)])
     if spec.residency is Residency.MEMORY:
         lock_process_memory()
         require_locked_memory()
@@ -194,6 +194,13 @@ async def try_mount(spec: MountSpec, parts: Parts) -> bool:
         return bool(page.entries)
     finally:
         await store.close()
+
+
+async def _try_member(member: MountSpec, number: int, parts: Parts) -> bool:
+    try:
+        return await try_mount(member, parts)
+    except HeadraceError as error:
+        raise type(error)(f"union member {number} ({member.store}): {error}", path=error.path) from error
 
 
 async def _read_one_byte(store: Store, info: ObjectInfo) -> None:
