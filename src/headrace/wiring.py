@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from headrace.stores.handoff import HandoffChannel, HandoffStore
 from headrace.stores.limit import LimitStore
 from headrace.stores.node import NodeStore
 from headrace.stores.registry import open_store
-from headrace.stores.retry import RetryStore
+from headrace.stores.retry import RetrySettings, RetryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
 
@@ -80,7 +81,7 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
     return CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit)
 
 
-def bare_store(spec: MountSpec, parts: Parts, *, mount: str) -> Store:
+def bare_store(spec: MountSpec, parts: Parts, *, mount: str, retry: RetrySettings | None = None) -> Store:
     """The same without the cache: what a mount is tried with."""
     store = TraceStore(open_store(spec, clock=parts.clock, environ=parts.environ), mount, parts.emit, parts.clock)
     limited = LimitStore(
@@ -89,7 +90,7 @@ def bare_store(spec: MountSpec, parts: Parts, *, mount: str) -> Store:
         max_concurrent=spec.max_connections,
         bytes_per_s=parse_size(spec.bandwidth) if spec.bandwidth else None,
     )
-    return RetryStore(limited, parts.clock, deadline_s=parse_duration(spec.timeout))
+    return RetryStore(limited, parts.clock, deadline_s=parse_duration(spec.timeout), settings=retry)
 
 
 class LiveMounts:
@@ -285,7 +286,9 @@ async def open_remote(
     """The namespace of a node that runs, seen through its data port; open files come over the socket where there is one."""
     environ = {"REMOTE_ACCESS_KEY_ID": key_id, "REMOTE_SECRET_ACCESS_KEY": secret}
     spec = MountSpec(path="/", store="s3://", endpoint=endpoint, region=region, credentials="env:REMOTE", freshness="verify")
-    store = bare_store(spec, Parts(clock, _ignore, environ), mount="/")
+    # The node answers for many stores and spares each by itself: one that is away must not close the way to the others.
+    retry = RetrySettings(failures_to_open=sys.maxsize)
+    store = bare_store(spec, Parts(clock, _ignore, environ), mount="/", retry=retry)
     if handoff_socket is not None:
         identity = SigningIdentity(key_id, secret, region)
         store = HandoffStore(store, HandoffChannel(handoff_socket, identity, urlsplit(endpoint).netloc, clock), clock)

@@ -99,6 +99,7 @@ class RetryStore(Store):
         self._sleep = sleep
         self._jitter = jitter
         self._circuit = Circuit(settings.failures_to_open, settings.probe_every_s)
+        self._last_failure = ""
 
     @property
     def is_away(self) -> bool:
@@ -138,7 +139,7 @@ class RetryStore(Store):
         if error is None:
             self._circuit.answered()
         else:
-            self._note()
+            self._note(error)
 
     async def _retried(self, call: Callable[[], Awaitable[T]], path: str) -> T:
         started = self._clock.monotonic()
@@ -146,13 +147,16 @@ class RetryStore(Store):
         while True:
             if not self._circuit.may_ask(self._clock.monotonic()):
                 wish_s = self._settings.probe_every_s
-                raise Unavailable("the store has failed repeatedly and is probed once a second", path=path, retry_after_s=wish_s)
+                message = (
+                    f"the store has failed repeatedly and is probed every {wish_s:g} s; the last failure: {self._last_failure}"
+                )
+                raise Unavailable(message, path=path, retry_after_s=wish_s)
             left_s = self._deadline_s - (self._clock.monotonic() - started)
             tried += 1
             try:
                 answer = await self._once(call, left_s, path)
             except Unavailable as error:
-                self._note()
+                self._note(error)
                 left_s = self._deadline_s - (self._clock.monotonic() - started)
                 wait_s = decide(error, tried=tried, left_s=left_s, jitter=self._jitter(), settings=self._settings)
                 if wait_s is None:
@@ -176,7 +180,8 @@ class RetryStore(Store):
         self._circuit.answered()
         return answer
 
-    def _note(self) -> None:
+    def _note(self, error: Unavailable) -> None:
+        self._last_failure = str(error)
         # A store that only ever asks for fewer requests is spared like one that is away.
         self._circuit.failed(self._clock.monotonic())
 
