@@ -44,6 +44,11 @@ def _refuse(what: str, path: object) -> NoReturn:
     raise Unsupported(f"{what} {path}: this release of Headrace reads only; write to the store itself", path=str(path))
 
 
+def _only_missing(error: Exception) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 class _ReadOnly(AsyncFileSystem):  # type: ignore[misc]  # fsspec ships no types
     """Every verb of fsspec that writes, refused in words."""
 
@@ -142,6 +147,12 @@ class HeadraceFileSystem(_ReadOnly):
             return await super()._find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail)
         nodes = await self.session.call(lambda ns: calls.tree(ns, path, folders=withdirs, name_prefix=prefix))
         return {node.path: _details(node) for node in nodes} if detail else [node.path for node in nodes]
+
+    async def _walk(self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "omit", **_: Any) -> Any:
+        """What is not there is left out; a refusal, or a store that is away, never looks like an empty directory."""
+        omit = _only_missing if on_error == "omit" else on_error
+        async for found in super()._walk(path, maxdepth=maxdepth, topdown=topdown, on_error=omit, **_):
+            yield found
 
     async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **_: Any) -> Any:
         found = await self._find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ from headrace.stores.handoff import HandoffChannel, HandoffStore
 from headrace.stores.limit import LimitStore
 from headrace.stores.node import NodeStore
 from headrace.stores.registry import open_store
-from headrace.stores.retry import RetryStore
+from headrace.stores.retry import RetrySettings, RetryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
 
@@ -58,6 +59,10 @@ class Journals:
 
     root: Path
     settings: StagingSettings
+
+    def of(self, mount: str) -> str:
+        """The directory of a mount's journal."""
+        return str(self.root / hashlib.blake2b(mount.encode(), digest_size=12).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,8 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
         quota_bytes=parse_size(spec.quota) if spec.quota else None,
         ttl_s=parse_duration(spec.ttl) if spec.ttl else None,
     )
+    if spec.write is not WriteMode.BACK and parts.journals is not None:
+        _check_nothing_staged(parts.journals.of(mount), mount)
     cached = CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit, marks=parts.marks)
     if spec.write is WriteMode.NONE:
         return cached
@@ -121,8 +128,7 @@ def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *,
             f'{mount}: write = "back" keeps writes on a disk, which residency = "{spec.residency}" forbids: write "through"',
             path=mount,
         )
-    name = hashlib.blake2b(mount.encode(), digest_size=12).hexdigest()
-    journal = Journal(str(parts.journals.root / name), SystemDisk())
+    journal = Journal(parts.journals.of(mount), SystemDisk())
     journal.belongs_to(_place(spec))
 
     def last_seen(key: str) -> str:
@@ -136,12 +142,29 @@ def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *,
     )
 
 
+def _check_nothing_staged(root: str, mount: str) -> None:
+    """Writes that an earlier write-back left are not forgotten because the mount is another now. Raises `SettingsError`."""
+    if not Path(root).exists():
+        return
+    journal = Journal(root, SystemDisk())
+    try:
+        waiting = len(journal.backlog)
+    finally:
+        journal.close()
+    if waiting:
+        raise SettingsError(
+            f'{waiting} writes to {mount} have not reached its store yet: set write = "back" again until '
+            f"`headrace sync --wait {mount}` has brought them there",
+            path=mount,
+        )
+
+
 def _place(spec: MountSpec) -> str:
     """Where a store's keys begin, alike for every mount of it: a prefix and the key behind it make one text."""
     return f"{spec.endpoint}\n{spec.store if spec.store.endswith('/') else spec.store + '/'}"
 
 
-def bare_store(spec: MountSpec, parts: Parts, *, mount: str) -> Store:
+def bare_store(spec: MountSpec, parts: Parts, *, mount: str, retry: RetrySettings | None = None) -> Store:
     """The same without the cache: what a mount is tried with."""
     store = TraceStore(open_store(spec, clock=parts.clock, environ=parts.environ), mount, parts.emit, parts.clock)
     limited = LimitStore(
@@ -150,7 +173,7 @@ def bare_store(spec: MountSpec, parts: Parts, *, mount: str) -> Store:
         max_concurrent=spec.max_connections,
         bytes_per_s=parse_size(spec.bandwidth) if spec.bandwidth else None,
     )
-    return RetryStore(limited, parts.clock, deadline_s=parse_duration(spec.timeout))
+    return RetryStore(limited, parts.clock, deadline_s=parse_duration(spec.timeout), settings=retry)
 
 
 class LiveMounts:
@@ -268,7 +291,7 @@ async def _retire(store: Store) -> None:
 async def try_mount(spec: MountSpec, parts: Parts) -> bool:
     """List and read a little through `spec`; whether anything is there. Raises the error that says what is wrong."""
     if spec.union:
-        return any([await try_mount(member, parts) for member in spec.union])
+        return any([await _try_member(member, number, parts) for number, member in enumerate(spec.union)])
     if spec.residency is Residency.MEMORY:
         lock_process_memory()
         require_locked_memory()
@@ -282,6 +305,13 @@ async def try_mount(spec: MountSpec, parts: Parts) -> bool:
         return bool(page.entries)
     finally:
         await store.close()
+
+
+async def _try_member(member: MountSpec, number: int, parts: Parts) -> bool:
+    try:
+        return await try_mount(member, parts)
+    except HeadraceError as error:
+        raise type(error)(f"union member {number} ({member.store}): {error}", path=error.path) from error
 
 
 async def _read_one_byte(store: Store, info: ObjectInfo) -> None:
@@ -380,7 +410,9 @@ async def open_remote(
         freshness="verify",
         write=WriteMode.THROUGH,
     )
-    store = bare_store(spec, Parts(clock, _ignore, environ), mount="/")
+    # The node answers for many stores and spares each by itself: one that is away must not close the way to the others.
+    retry = RetrySettings(failures_to_open=sys.maxsize)
+    store = bare_store(spec, Parts(clock, _ignore, environ), mount="/", retry=retry)
     if handoff_socket is not None:
         identity = SigningIdentity(key_id, secret, region)
         store = HandoffStore(store, HandoffChannel(handoff_socket, identity, urlsplit(endpoint).netloc, clock), clock)

@@ -166,6 +166,43 @@ def test_a_union_is_mounted_from_its_members(served: ServedConsole, capsys: pyte
     assert all(member.credentials == "env:X" for member in spec.union)
 
 
+def test_members_of_a_union_have_options_of_their_own_and_the_list_shows_them(
+    served: ServedConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = "s3://a/x,endpoint=http://127.0.0.1:1,freshness=immutable", "file:///b"
+    assert run(["mount", "add", "/all", "--union", one, "--union", two, "--freshness", "5s"], capsys)[0] == 0
+    spec = served.node.tried[-1]
+    assert [(m.store, m.endpoint, m.freshness) for m in spec.union] == [
+        ("s3://a/x", "http://127.0.0.1:1", "immutable"),
+        ("file:///b", "", "5s"),
+    ]
+    shown = run(["mount", "ls"], capsys)[1]
+    assert "s3://a/x + file:///b" in shown
+    assert "immutable + 5s" in shown
+    assert run(["mount", "set", "/all", "--freshness", "verify"], capsys)[0] == 0
+    assert [member.freshness for member in served.node.tried[-1].union] == ["verify", "verify"]
+    assert run(["mount", "set", "/all", "--union", "file:///b", "--union", "file:///c"], capsys)[0] == 0
+    assert [member.store for member in served.node.tried[-1].union] == ["file:///b", "file:///c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["add", "/new", "s3://a", "--union", "s3://b"], "write STORE or --union, not both"),
+        (["set", "/fixed", "--store", "s3://a", "--union", "s3://b"], "write --store or --union, not both"),
+        (["add", "/new", "--union", "s3://a,endpont=x"], "did you mean endpoint?"),
+        (["add", "/new", "--union", "bad"], "union member 0: 'bad' is no store this release knows"),
+        (["add", "/new", "--union", "s3://a", "--write-target", "1"], "write_target 1 names no member"),
+    ],
+)
+def test_a_union_that_cannot_be_is_refused_in_words(
+    served: ServedConsole, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    code, _, err = run(["mount", *arguments], capsys)
+    assert (code, said in err) == (2, True), err
+    assert served.node.tried == []
+
+
 def test_load_waits_and_tells_how_it_went(served: ServedConsole, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(["load", "/sales"], capsys)
     assert code == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.node import RunningNode, running_node
+from support.servers import S3Server
 
 pytestmark = pytest.mark.servers
 
@@ -76,6 +77,38 @@ def test_mounts_come_and_go_on_the_running_node(node: RunningNode, tmp_path: Pat
     assert node.cli("cat", "/live/x.txt").stdout == "changed"
     node.cli("mount", "rm", "/live")
     assert node.cli("cat", "/live/x.txt", check=False).returncode == 1
+
+
+def test_a_union_of_a_bucket_and_a_directory(node: RunningNode, seaweedfs_server: S3Server, tmp_path: Path) -> None:
+    server = seaweedfs_server
+    server.make_bucket("union-of-two")
+    server.put("union-of-two", "x/both.txt", b"from the bucket")
+    server.put("union-of-two", "x/bucket.txt", b"alone")
+    (tmp_path / "data").mkdir()
+    for name in ("both.txt", "directory.txt"):
+        (tmp_path / "data" / name).write_text("from the directory")
+    (tmp_path / "key").write_text(f"{server.access_key}\n{server.secret_key}\n")
+    (tmp_path / "wrong").write_text("nobody\nnothing\n")
+    (tmp_path / "key").chmod(0o600)
+    (tmp_path / "wrong").chmod(0o600)
+    bucket = f"s3://union-of-two/x,endpoint={server.endpoint},credentials=file:{tmp_path}/"
+    directory = f"file://{tmp_path}/data"
+
+    done = node.cli("mount", "add", "/two", "--union", directory, "--union", bucket + "wrong", check=False)
+    assert done.returncode == 1
+    assert "union member 1 (s3://union-of-two/x)" in done.stderr
+    assert "/two" not in node.cli("mount", "ls").stdout
+
+    node.cli("mount", "add", "/two", "--union", bucket + "key", "--union", directory, "--freshness", "1s")
+    assert f"s3://union-of-two/x + {directory}" in node.cli("mount", "ls").stdout
+    assert "healthy" in next(line for line in node.cli("mount", "ls").stdout.splitlines() if "/two" in line)
+    assert node.cli("cat", "/two/both.txt").stdout == "from the bucket"
+    assert node.cli("cat", "/two/directory.txt", "/two/bucket.txt").stdout == "from the directoryalone"
+    node.cli("mount", "set", "/two", "--union", directory, "--union", bucket + "key")
+    assert node.cli("cat", "/two/both.txt").stdout == "from the directory"
+    node.cli("mount", "set", "/two", "--store", directory)
+    assert node.cli("cat", "/two/bucket.txt", check=False).returncode == 1
+    node.cli("mount", "rm", "/two")
 
 
 def test_a_mount_that_does_not_work_is_refused_with_the_reason(node: RunningNode, tmp_path: Path) -> None:

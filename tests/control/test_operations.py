@@ -5,7 +5,7 @@ import pytest
 
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
-from headrace.model.errors import AccessDenied, SettingsError, Unavailable
+from headrace.model.errors import AccessDenied, NotFound, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
 from support.fake_node import FakeNode
 
@@ -60,6 +60,42 @@ async def test_pins_and_frees_reach_the_node(plane: ControlPlane) -> None:
     operations = Operations(plane, node)
     assert await operations.pin("/sales/hot", True, actor="test")
     assert not await operations.pin("/sales/hot", True, actor="test")
-    assert node.pushed[-1].pins == ("/sales/hot",)
+    assert node.pinned == [("/sales/hot", True)] * 2
+    assert plane.ledger.state.pins() == ("/sales/hot",)
     assert await operations.free("/sales", prefix=True, actor="test") == 12345
     assert node.freed == [("/sales", True)]
+
+
+async def test_a_pin_that_the_node_refuses_is_not_written_and_one_without_a_mount_can_be_taken_away(plane: ControlPlane) -> None:
+    node = FakeNode()
+    operations = Operations(plane, node)
+    node.pin_failure = NotFound("nothing is mounted at /sales")
+    with pytest.raises(NotFound, match="nothing is mounted"):
+        await operations.pin("/sales", True, actor="test")
+    assert plane.ledger.state.pins() == ()
+    plane.set_pin("/sales", True, actor="test")
+    assert await operations.pin("/sales", False, actor="test")
+    assert plane.ledger.state.pins() == ()
+    with pytest.raises(NotFound, match="nothing is mounted"):
+        await operations.pin("/sales", False, actor="test")
+    with pytest.raises(SettingsError, match="begin with a slash"):
+        await operations.pin("sales", True, actor="test")
+
+
+async def test_pins_hold_for_a_mount_whose_store_was_changed(plane: ControlPlane) -> None:
+    node = FakeNode()
+    operations = Operations(plane, node)
+    for path in ("/sales/hot", "/salesmen", "/sale", "/"):
+        plane.set_pin(path, True, actor="test")
+    await operations.add_mount(SPEC, actor="test")
+    assert node.pinned == [("/", True), ("/sales/hot", True)]
+    fresher = msgspec.structs.replace(SPEC, freshness="verify")
+    await operations.replace_mount(fresher, expected=SPEC, actor="test")
+    assert len(node.pinned) == 2
+    moved = msgspec.structs.replace(fresher, store="s3://elsewhere")
+    await operations.replace_mount(moved, expected=fresher, actor="test")
+    assert node.pinned[2:] == node.pinned[:2]
+    node.pin_failure = Unavailable("no serving process is running")
+    with pytest.raises(Unavailable, match=r"/sales is mounted, but the pin of / does not hold yet.*no serving process"):
+        await operations.replace_mount(fresher, expected=moved, actor="test")
+    assert plane.mount("/sales").spec == fresher

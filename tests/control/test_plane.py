@@ -17,11 +17,9 @@ from headrace.policy.rules import Rule
 def test_state_joins_settings_and_ledger(plane: ControlPlane) -> None:
     plane.add_mount(MountSpec("/added", "s3://added"), actor="test")
     plane.ledger.keys.add("guest", "another-secret-9")
-    plane.set_pin("/added/hot", True, actor="test")
     state = plane.state()
     assert [mount.path for mount in state.mounts] == ["/added", "/fixed"]
     assert {key.id for key in state.keys} == {"analyst", "guest", plane.owner().id}
-    assert state.pins == ("/added/hot",)
     assert [entry.origin for entry in plane.mounts()] == ["ledger", "settings"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -163,6 +164,45 @@ def test_header_values_are_trimmed_and_repeated_names_joined() -> None:
     lines, names = canonical_headers([(b"x-b", b"  two   spaces "), (b"x-a", b"1"), (b"x-b", b"3")])
     assert lines == b"x-a:1\nx-b:two spaces,3\n"
     assert names == b"x-a;x-b"
+
+
+def test_repeated_header_values_keep_their_order_and_their_repeats() -> None:
+    lines, names = canonical_headers([(b"x-v", b"pear"), (b"x-v", b"fig"), (b"x-v", b" pear"), (b"x-v", b"Apple,fig")])
+    assert lines == b"x-v:pear,fig,pear,Apple,fig\n"
+    assert names == b"x-v"
+
+
+def test_spaces_within_quotes_are_no_exception_and_case_is_kept() -> None:
+    assert canonical_headers([(b"x-q", b' "New   York" ')])[0] == b'x-q:"New York"\n'
+
+
+def test_a_query_is_sorted_by_its_encoded_bytes_with_repeats_by_value() -> None:
+    raw = b"b=1&a=2&B=3&a=10&%C3%A9=4&-x=5&a="
+    assert canonical_query(split_query(raw)) == b"%C3%A9=4&-x=5&B=3&a=&a=10&a=2&b=1"
+    assert canonical_query(split_query(b"k~y=%7E&sp=a%20b&e")) == b"e=&k~y=~&sp=a%20b"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "application/x-www-form-urlencoded", "content-length": "11"},
+        {"content-type": "application/x-www-form-urlencoded; charset=utf-8", "content-length": "11"},
+        {"X-Zebra": "STRIPES", "x-Ant": "six  legs", "X-zoo": '"a   b"'},
+    ],
+    ids=["form", "form with a parameter", "names in any case"],
+)
+def test_a_signed_body_and_its_headers_equal_botocores(headers: dict[str, str]) -> None:
+    body = b"colour=blue"
+    request = AWSRequest("POST", "http://store.test:9000/bucket", headers={"host": "store.test:9000", **headers}, data=body)
+    request.context["payload_signing_enabled"] = True
+    theirs = botocore_signed(S3SigV4Auth, request, "")
+    mine = tuple((name.lower().encode(), value.encode()) for name, value in headers.items())
+    unsigned = UnsignedRequest(
+        b"POST", b"/bucket", (), ((b"host", b"store.test:9000"), *mine), hashlib.sha256(body).hexdigest().encode()
+    )
+    added = dict(sign_headers(unsigned, IDENTITY, NOW_S))
+    assert added["x-amz-content-sha256"] == theirs.headers["X-Amz-Content-SHA256"]
+    assert added["authorization"].replace(",", ", ") == theirs.headers["Authorization"]
 
 
 def test_the_key_is_made_once_a_day_and_region() -> None:

@@ -13,8 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from support.node import RunningNode, running_node
-from support.servers import S3Server
 from support.node_client import client_of, closed_clients
+from support.servers import S3Server
 
 pytestmark = pytest.mark.servers
 __all__ = ["closed_clients"]

@@ -201,3 +201,18 @@ def test_a_journal_does_not_bring_one_stores_writes_to_another(tmp_path: Path, s
     finally:
         stop_node(node)
     assert (store / "k").read_bytes() == b"for the first store"
+
+
+@pytest.mark.parametrize("mode", ["through", "none"])
+def test_writes_that_wait_are_not_forgotten_when_the_mount_no_longer_writes_back(tmp_path: Path, store: Path, mode: str) -> None:
+    node = start_node(tmp_path / "node", config_of(store, "back"), processes=1)
+    away = store.with_name("away")
+    store.rename(away)
+    client_of(node).put_object(Bucket="data", Key="k", Body=b"waits")
+    stop_node(node)
+    away.rename(store)
+    node = start_node(tmp_path / "node", config_of(store, mode), processes=1)
+    try:
+        assert "have not reached its store yet" in node.cli("status").stdout
+    finally:
+        stop_node(node)

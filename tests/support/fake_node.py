@@ -36,6 +36,7 @@ class FakeNode:
         self.staged_writes: list[StagedWrites] = [StagedWrites()]
         self.changes: list[ChangedObject] = []
         self.settled: list[tuple[str, str, bool]] = []
+        self.pin_failure: HeadraceError | None = None
         self.hold: asyncio.Event | None = None
         self.hold_after = 0
         self.serves = True
@@ -94,6 +95,8 @@ class FakeNode:
         return 12345
 
     async def pin(self, path: str, on: bool) -> None:
+        if self.pin_failure is not None:
+            raise self.pin_failure
         self.pinned.append((path, on))
 
     async def staged(self, path: str) -> StagedWrites:

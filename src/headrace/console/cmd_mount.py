@@ -16,8 +16,9 @@ from headrace.console.local import ACTOR, open_plane, try_here
 from headrace.console.messages import MountView
 from headrace.console.options import HintedGroup, Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, print_table, say, show_health, warn
+from headrace.console.unions import changed, members_changed, read_member
 from headrace.control.mount_rules import check_path
-from headrace.model.errors import NotFound, SettingsError
+from headrace.model.errors import NotFound
 from headrace.model.mounts import MountSpec
 from headrace.settings import Settings
 
@@ -41,7 +42,11 @@ def mount_options(function: _F) -> _F:
             kind, metavar = _type_of(field.default)
             function = click.option(name, field.name, type=kind, default=None, metavar=metavar, help=shown)(function)
     return click.option(
-        "--union", multiple=True, metavar="URL", help="Instead of a store: one member of a union, in order of reading; repeat it."
+        "--union",
+        multiple=True,
+        metavar="STORE[,OPTION=VALUE…]",
+        help="Instead of a store: one member of a union; repeat it, in order of reading: the first that has a key wins. "
+        "A member's own options (endpoint, credentials, region, freshness, …) win over those of the command.",
     )(function)
 
 
@@ -53,16 +58,17 @@ def _type_of(default: object) -> tuple[Any, str | None]:
 
 
 def make_spec(base: MountSpec, options: dict[str, Any], union: tuple[str, ...] = ()) -> MountSpec:
-    """`base` with the options that were given. Members of a union take the same options. Raises `SettingsError`."""
+    """`base` with the options that were given, which hold for the members of a union too. Raises `SettingsError`.
+
+    `union` replaces the store or the members there were; a `store` among the options replaces a union.
+    """
     given = {name: value for name, value in options.items() if value is not None}
-    try:
-        spec = msgspec.convert(msgspec.to_builtins(base) | given, MountSpec)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"mount {base.path}: {error}") from error
-    if not union:
-        return spec
-    members = tuple(msgspec.structs.replace(spec, store=url, union=(), write_target=0) for url in union)
-    return msgspec.structs.replace(spec, store="", union=members)
+    spec = changed(base, given, f"mount {base.path}")
+    if union:
+        return msgspec.structs.replace(spec, store="", union=tuple(read_member(text, spec) for text in union))
+    if "store" in given:
+        return msgspec.structs.replace(spec, union=(), write_target=0)
+    return members_changed(spec, given) if spec.union else spec
 
 
 @click.group(cls=HintedGroup)
@@ -79,10 +85,12 @@ def mount() -> None:
 @json_option
 @pass_invocation
 def add(invocation: Invocation, /, path: str, store: str, union: tuple[str, ...], **options: Any) -> None:
-    """Mount STORE (such as s3://bucket/prefix) at PATH, after a try.
+    """Mount STORE (such as s3://bucket/prefix) at PATH, after a try. With --union, mount several as one.
 
     Credentials go by reference, as whoever runs the server sees it: env:NAME, file:PATH, profile:NAME, instance or anonymous.
     """
+    if store and union:
+        raise click.UsageError(f"write STORE or --union, not both: --union {store} makes it the first member")
     spec = make_spec(MountSpec(path, store), options, union)
     settings = invocation.settings()
     server = find_server(settings.home, settings.server.control_listen)
@@ -108,6 +116,8 @@ def set_(invocation: Invocation, /, path: str, union: tuple[str, ...], **options
     """Change options of the mount at PATH, after a try. What is not named stays."""
     if not union and all(value is None for value in options.values()):
         raise click.UsageError("name at least one option to change")
+    if union and options["store"] is not None:
+        raise click.UsageError("write --store or --union, not both")
     check_path(path)
     settings = invocation.settings()
     server = find_server(settings.home, settings.server.control_listen)
@@ -152,7 +162,10 @@ def ls(invocation: Invocation) -> None:
     if invocation.as_json:
         print_json(views)
         return
-    rows = [(v.spec.path, _store(v.spec), v.spec.freshness, v.spec.residency.value, v.origin, _health(v)) for v in views]
+    rows = [
+        (v.spec.path, _each(v.spec, "store"), _each(v.spec, "freshness"), _each(v.spec, "residency"), v.origin, _health(v))
+        for v in views
+    ]
     if not rows:
         say("nothing is mounted yet: headrace mount add /name s3://bucket --endpoint URL --credentials env:NAME")
         return
@@ -173,8 +186,10 @@ def _find(views: tuple[MountView, ...], path: str) -> MountView:
     raise NotFound(f"nothing is mounted at {path}: see `headrace mount ls`")
 
 
-def _store(spec: MountSpec) -> str:
-    return spec.store or " + ".join(member.store for member in spec.union)
+def _each(spec: MountSpec, name: str) -> str:
+    """An option of the mount; of a union, every member's in their order, or the one that all share."""
+    values = [str(getattr(member, name)) for member in spec.union or (spec,)]
+    return values[0] if len(set(values)) == 1 else " + ".join(values)
 
 
 def _health(view: MountView) -> str:

@@ -6,7 +6,7 @@ import asyncio
 
 from headrace.control.node_view import NodeView, StagedConflict
 from headrace.control.plane import ControlPlane
-from headrace.model.errors import SettingsError, Unavailable
+from headrace.model.errors import HeadraceError, NotFound, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
 
 
@@ -25,6 +25,7 @@ class Operations:
             await self._node.try_mount(spec)
             await asyncio.to_thread(self._control.add_mount, spec, actor=actor)
             await self._push()
+            await self._hold_pins(spec.path)
 
     async def replace_mount(self, spec: MountSpec, *, expected: MountSpec, actor: str) -> None:
         """As `add_mount`, for one that is there."""
@@ -35,6 +36,8 @@ class Operations:
             await self._node.try_mount(spec)
             await asyncio.to_thread(self._control.replace_mount, spec, expected=expected, actor=actor)
             await self._push()
+            if spec.identity() != expected.identity():
+                await self._hold_pins(spec.path)
 
     async def remove_mount(self, path: str, *, actor: str) -> None:
         """Take a mount away. Reads that run go on to their end. Raises `SettingsError` while its store lacks writes."""
@@ -44,11 +47,18 @@ class Operations:
             await self._push()
 
     async def pin(self, path: str, on: bool, *, actor: str) -> bool:
-        """Whether anything changed."""
+        """Keep pages, or let them go again; whether anything changed. A pin of what is mounted no more can be taken away."""
+        self._control.check_pin(path)
         async with self._one_at_a_time:
+            if on:
+                await self._node.pin(path, on)
+                return await asyncio.to_thread(self._control.set_pin, path, on, actor=actor)
             changed = await asyncio.to_thread(self._control.set_pin, path, on, actor=actor)
-            await self._node.pin(path, on)
-            await self._push()
+            try:
+                await self._node.pin(path, on)
+            except NotFound:
+                if not changed:
+                    raise
             return changed
 
     async def free(self, path: str, *, prefix: bool, actor: str) -> int:
@@ -71,6 +81,14 @@ class Operations:
                 f"{staged.writes} writes to {path} have not reached its store yet: `headrace sync --wait {path}` waits for them",
                 path=path,
             )
+
+    async def _hold_pins(self, path: str) -> None:
+        """Pins lie with the pages of a store: another store below the same path must be told of them."""
+        for pin in await asyncio.to_thread(self._control.pins_around, path):
+            try:
+                await self._node.pin(pin, True)
+            except HeadraceError as error:
+                raise type(error)(f"{path} is mounted, but the pin of {pin} does not hold yet: pin it again; {error}") from error
 
     async def _push(self) -> None:
         state = await asyncio.to_thread(self._control.state)

@@ -1,4 +1,4 @@
-"""Mounts, keys, rules and pins: what the settings say and what was changed since, as one state."""
+"""Mounts, keys, rules and pins: what the settings say and what was changed since."""
 
 from __future__ import annotations
 
@@ -91,7 +91,6 @@ class ControlPlane:
             mounts=tuple(entry.spec for entry in self.mounts()),
             keys=self.keys(),
             rules=self.settings.rules + self.ledger.state.rules(),
-            pins=self.ledger.state.pins(),
         )
 
     def check_new(self, spec: MountSpec) -> None:
@@ -125,10 +124,18 @@ class ControlPlane:
             return
         self._changeable(path)
 
-    def set_pin(self, path: str, on: bool, *, actor: str) -> bool:
-        """Whether anything changed."""
+    def check_pin(self, path: str) -> None:
+        """Raises `SettingsError` unless `path` may be pinned."""
         if not path.startswith("/"):
             raise SettingsError(f"{path!r} is not a path of the namespace: begin with a slash", path=path)
+
+    def pins_around(self, path: str) -> tuple[str, ...]:
+        """Pins that lie at, below or above `path`."""
+        return tuple(pin for pin in self.ledger.state.pins() if is_below(pin, path) or is_below(path, pin))
+
+    def set_pin(self, path: str, on: bool, *, actor: str) -> bool:
+        """Write it down; whether anything changed."""
+        self.check_pin(path)
         changed = self.ledger.state.set_pin(path, on)
         if changed:
             self.ledger.audit.add("pin.on" if on else "pin.off", actor=actor, target=path)
@@ -139,6 +146,11 @@ class ControlPlane:
         if entry.origin == "settings":
             raise SettingsError(f"mount {path} stands in the settings file: change it there, then restart", path=path)
         return entry.spec
+
+
+def is_below(path: str, root: str) -> bool:
+    """Whether `path` is `root` or lies below it."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def admin_token_file(home: Path) -> Path:

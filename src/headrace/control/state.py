@@ -24,11 +24,9 @@ class KeyRecord(msgspec.Struct, frozen=True):
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """Mounts, keys, rules and pins in force. A higher `epoch` replaces a lower one as a whole."""
+    """Mounts, keys and rules in force. A higher `epoch` replaces a lower one as a whole."""
 
     epoch: int
     mounts: tuple[MountSpec, ...] = ()
     keys: tuple[KeyRecord, ...] = ()
     rules: tuple[Rule, ...] = ()
-    pins: tuple[str, ...] = ()
-    """Namespace paths whose pages are not evicted; each covers itself and all below it."""

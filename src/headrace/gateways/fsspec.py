@@ -63,7 +63,7 @@ async def stat(namespace: Namespace, path: str) -> Node:
     if not key:
         if await namespace.has_bucket(bucket):
             return Node(bucket)
-        raise NotFound(f"there is no bucket {bucket}: see `headrace mount ls`", path=path)
+        raise NotFound(f"nothing is to be had at /{bucket}: `headrace mount ls` shows what is mounted, and how it is", path=path)
     try:
         return Node(path, await namespace.info("/" + path))
     except NotFound:

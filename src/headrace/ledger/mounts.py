@@ -1,4 +1,4 @@
-"""Mounts, rules, pins and the epoch: what decides the state of a node."""
+"""Mounts, rules, pins and the epoch, which numbers the state of a node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.policy.rules import Rule
 
 
 class StateTables:
-    """Every change raises the epoch in the same transaction."""
+    """Every change that the processes of a node must know of raises the epoch in the same transaction; a pin is none."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -75,7 +75,6 @@ class StateTables:
                 connection.execute(insert(table).values(path=path, created_s=self._clock.time()))
             else:
                 connection.execute(delete(table).where(table.c.path == path))
-            raise_epoch(connection)
             return True
 
 

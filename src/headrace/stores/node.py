@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 _WRONG_KEY = re.compile(r"\b(InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed)\b")
 _SILENT = "status 403"
+_NO_BUCKET = re.compile(r"s3 bucket .* does not exist")
 _MAX_NAMES = 20
 
 
@@ -95,6 +96,10 @@ class NodeStore(Store):
             return await call
         except AccessDenied as error:
             raise self._in_words(key, await self._reason(key, error), act) from error
+        except NotFound as error:
+            raise (
+                await self._nothing_mounted(key) if _NO_BUCKET.match(str(error)) else self._in_words(key, error, act)
+            ) from error
         except HeadraceError as error:
             raise self._in_words(key, error, act) from error
 
@@ -116,6 +121,8 @@ class NodeStore(Store):
         shown, mount = _shown(path), _shown("/" + key.partition("/")[0])
         if isinstance(error, NoSuchUpload):
             return NoSuchUpload(f"there is no such multipart upload of {shown} any more", path=path)
+        if isinstance(error, NotFound) and "/" not in key:
+            return NotFound(f"{shown} is no object: name one below it; `headrace ls {shown}` shows what there is", path=path)
         if isinstance(error, NotFound):
             return NotFound(f"there is no {shown}: `headrace ls` shows what there is", path=path)
         if isinstance(error, AccessDenied):
@@ -152,6 +159,11 @@ class NodeStore(Store):
         names = [_shown("/" + entry.key.rstrip("/")) for entry in page.entries if isinstance(entry, CommonPrefix)]
         if not names:
             return NotFound("nothing is mounted yet: `headrace mount add /name s3://bucket …` mounts a store", path=path)
+        if _shown(path) in names:
+            message = (
+                f"the store behind {_shown(path)} has no such bucket: see `headrace doctor`, and its name in `headrace mount ls`"
+            )
+            return NotFound(message, path=path)
         more = ", …" if page.after is not None else ""
         return NotFound(f"nothing is mounted at {_shown(path)}; mounts: {', '.join(names)}{more}", path=path)
 

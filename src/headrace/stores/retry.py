@@ -105,6 +105,7 @@ class RetryStore(Store):
         self._jitter = jitter
         self._circuit = Circuit(settings.failures_to_open, settings.probe_every_s)
         self._writes = RetriedWrites(inner, self.retried, clock, deadline_s)
+        self._last_failure = ""
 
     @property
     def is_away(self) -> bool:
@@ -164,7 +165,7 @@ class RetryStore(Store):
         if error is None:
             self._circuit.answered()
         else:
-            self._note()
+            self._note(error)
 
     async def retried(
         self,
@@ -180,12 +181,15 @@ class RetryStore(Store):
         while True:
             if not self._circuit.may_ask(self._clock.monotonic()):
                 wish_s = self._settings.probe_every_s
-                raise Unavailable("the store has failed repeatedly and is probed once a second", path=path, retry_after_s=wish_s)
+                message = (
+                    f"the store has failed repeatedly and is probed every {wish_s:g} s; the last failure: {self._last_failure}"
+                )
+                raise Unavailable(message, path=path, retry_after_s=wish_s)
             tried += 1
             try:
                 answer = await self._once(call, path, progress)
             except Unavailable as error:
-                self._note()
+                self._note(error)
                 left_s = progress.left_s()
                 wait_s = decide(error, tried=tried, left_s=left_s, jitter=self._jitter(), settings=self._settings)
                 if (again is not None and not again(error)) or wait_s is None:
@@ -209,7 +213,8 @@ class RetryStore(Store):
         self._circuit.answered()
         return answer
 
-    def _note(self) -> None:
+    def _note(self, error: Unavailable) -> None:
+        self._last_failure = str(error)
         # A store that only ever asks for fewer requests is spared like one that is away.
         self._circuit.failed(self._clock.monotonic())
 

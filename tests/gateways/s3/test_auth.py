@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.gateways.http.head import HeadParser
-from headrace.gateways.http.messages import Request
+from headrace.gateways.http.messages import BadFraming, Request
 from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.keys import KeyRing
@@ -101,6 +105,108 @@ def test_whatever_botocore_signs_is_accepted_and_nothing_near_it(
     with pytest.raises(S3Error) as caught:
         authenticator.identify(request, now)
     assert caught.value.code == "SignatureDoesNotMatch"
+
+
+def signed_lines(method: str, target: str, lines: list[tuple[str, str]], body: bytes = b"") -> list[tuple[str, str]]:
+    """All the header lines of a request that was given `lines` (names may repeat), signed by botocore."""
+    request = AWSRequest(method, "http://h:1" + target, data=body)
+    for name, value in lines:
+        request.headers.add_header(name, value)
+    request.context["payload_signing_enabled"] = True
+    S3SigV4Auth(Credentials(KEY_ID, SECRET), "s3", "us-east-1").add_auth(request)
+    return [("Host", "h:1"), *request.headers.items()]
+
+
+def on_the_wire(method: str, target: str, lines: list[tuple[str, str]]) -> Request:
+    head = "".join([f"{method} {target} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in lines), "\r\n"])
+    return parse(head.encode("latin-1"))
+
+
+CASES: dict[str, tuple[str, str, list[tuple[str, str]], bytes]] = {
+    "repeated names": ("GET", "/data/key", [("X-Fruit", "pear"), ("X-Fruit", "fig"), ("X-Fruit", "pear")], b""),
+    "values not in order": ("GET", "/data/key", [("X-V", "4"), ("X-V", "1"), ("X-V", "3,2")], b""),
+    "spaces around and within": ("GET", "/data/key", [("X-A", "  wide   gap  "), ("X-B", '"in   quotes"')], b""),
+    "names in any case": ("POST", "/data/key", [("x-ZEBRA", "1"), ("X-ant", "2")], b""),
+    "value's case kept": ("POST", "/data/key", [("X-Shout", "LOUD and soft")], b""),
+    "dots and slashes stay": ("GET", "/data/../a//./b/..//", [], b""),
+    "nothing but slashes": ("GET", "//", [], b""),
+    "unreserved path": ("GET", "/data/-._~09azAZ", [], b""),
+    "encoded path": ("GET", "/data/%E6%97%A5%20%2B", [], b""),
+    "empty name": ("GET", "/data?=lonely", [], b""),
+    "name alone": ("GET", "/data?location", [], b""),
+    "query by encoded name": ("GET", "/data?b=1&a=2&%C3%A9=3&B=4", [], b""),
+    "query by value": ("GET", "/data?k=2&k=10&k=&k=A", [], b""),
+    "unreserved query": ("GET", "/data?-._~aZ9=-._~aZ9", [], b""),
+    "form": ("POST", "/data?delete", [("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")], b"colour=blue"),
+}
+
+
+@pytest.mark.parametrize(("method", "target", "lines", "body"), CASES.values(), ids=CASES.keys())
+def test_every_form_of_a_request_is_read_as_its_signer_wrote_it(
+    method: str, target: str, lines: list[tuple[str, str]], body: bytes
+) -> None:
+    now = datetime.now(UTC).timestamp()
+    sent = signed_lines(method, target, lines, body)
+    authenticator = Authenticator(KeyRing({KEY_ID: SECRET}), "us-east-1")
+    found = authenticator.identify(on_the_wire(method, target, sent), now)
+    assert found.caller.key_id == KEY_ID
+    assert found.content_sha256 == hashlib.sha256(body).hexdigest().encode()
+    for other_method, other_target in (("PUT", target), (method, target + "~")):
+        with pytest.raises(S3Error, match="does not match"):
+            authenticator.identify(on_the_wire(other_method, other_target, sent), now)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda v: v.swapcase(), lambda v: v + "x", lambda v: "x," + v], ids=["case", "longer", "one more"]
+)
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_signed_value_of_a_repeated_header_cannot_be_changed_or_moved(number: int, change: Callable[[str], str]) -> None:
+    now = datetime.now(UTC).timestamp()
+    sent = signed_lines("GET", "/data/key", [("X-Fruit", "pear"), ("X-Fruit", "fig")])
+    authenticator = Authenticator(KeyRing({KEY_ID: SECRET}), "us-east-1")
+    authenticator.identify(on_the_wire("GET", "/data/key", sent), now)
+    places = [index for index, (name, _) in enumerate(sent) if name == "X-Fruit"]
+    changed = list(sent)
+    changed[places[number]] = ("X-Fruit", change(sent[places[number]][1]))
+    moved = list(sent)
+    moved[places[0]], moved[places[1]] = moved[places[1]], moved[places[0]]
+    for lines in (changed, moved):
+        request = on_the_wire("GET", "/data/key", lines)
+        assert authenticator.recognise(request, now) is None
+        with pytest.raises(S3Error, match="does not match"):
+            authenticator.identify(request, now)
+
+
+@pytest.mark.parametrize("presign", [0, 600], ids=["header", "query"])
+def test_a_session_token_is_refused_by_name_for_no_key_here_has_one(presign: int) -> None:
+    now = datetime.now(UTC).timestamp()
+    request = AWSRequest("GET", "http://h:1/data/key")
+    credentials = Credentials(KEY_ID, SECRET, "t0k/en+==")
+    if presign:
+        S3SigV4QueryAuth(credentials, "s3", "us-east-1", expires=presign).add_auth(request)
+    else:
+        S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
+    sent = [("Host", "h:1"), *request.headers.items()]
+    with pytest.raises(S3Error) as caught:
+        Authenticator(KeyRing({KEY_ID: SECRET}), "us-east-1").identify(
+            on_the_wire("GET", request.url[len("http://h:1") :], sent), now
+        )
+    assert caught.value.code == "InvalidToken"
+
+
+def test_a_session_token_added_after_signing_is_refused() -> None:
+    now = datetime.now(UTC).timestamp()
+    sent = signed_lines("GET", "/data/key", [])
+    with pytest.raises(S3Error, match="not signed: x-amz-security-token"):
+        Authenticator(KeyRing({KEY_ID: SECRET}), "us-east-1").identify(
+            on_the_wire("GET", "/data/key", [*sent, ("X-Amz-Security-Token", "t")]), now
+        )
+
+
+@pytest.mark.parametrize("target", ["/data/a b", "/data/\xe9", "/data?a=\xe9"])
+def test_a_target_that_is_not_encoded_is_refused_before_any_signature(target: str) -> None:
+    with pytest.raises(BadFraming):
+        on_the_wire("GET", target, [("Host", "h:1")])
 
 
 @pytest.fixture

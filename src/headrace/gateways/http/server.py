@@ -13,6 +13,10 @@ from headrace.gateways.http.protocol import Connection
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.clock import Clock
 
+_UNSENT_BYTES = 256 * 1024
+"""What the kernel takes from us before the client's window lets it out. Accepted sockets inherit it. Without a bound, each client
+that asks for much and reads nothing holds megabytes of kernel memory, and filling them holds up everybody else's answers."""
+
 
 class ConnectionStats(msgspec.Struct, frozen=True):
     """Counters of one server: open connections, all accepted, refused for number, cut for slowness."""
@@ -50,6 +54,7 @@ class HttpServer:
 
     async def start(self, sock: socket.socket) -> None:
         """Accept on `sock`, which is bound already."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         self._listener = await self.loop.create_server(lambda: Connection(self, self._handler), sock=sock, backlog=1024)
         self._timer = self.loop.call_later(self.settings.sweep_s, self._sweep)
 
