@@ -8,6 +8,7 @@ import pytest
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import (
+    BucketExists,
     BucketNotEmpty,
     InvalidKey,
     InvalidPart,
