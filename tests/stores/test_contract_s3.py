@@ -8,6 +8,7 @@ import pytest
 
 from headrace.model.clock import SystemClock
 from headrace.model.errors import (
+    BucketExists,
     BucketNotEmpty,
     InvalidKey,
     InvalidPart,
@@ -20,6 +21,7 @@ from headrace.model.errors import (
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ObjectInfo
 from headrace.model.reading import Buffer
+from headrace.model.uploads import Bucket
 from headrace.model.writing import BytesBody, Condition
 from headrace.stores.contract import StoreContract, read_all
 from headrace.stores.contract_buckets import BucketsContract
@@ -295,3 +297,10 @@ class TestS3BucketsOnSeaweedFS(S3AccountBuckets):
         with pytest.raises(BucketNotEmpty):
             await account.buckets().delete("bucket")
         assert await read_all(account, "bucket/a/k") == b"x"
+
+    async def test_many_create_one_bucket_at_once(self, account: Store) -> None:
+        """SeaweedFS says yes to several that come in the same moment; they then have the same bucket."""
+        answers = await asyncio.gather(*(account.buckets().create("bucket") for _ in range(8)), return_exceptions=True)
+        assert any(isinstance(answer, Bucket) for answer in answers)
+        assert all(isinstance(answer, (Bucket, BucketExists)) for answer in answers), answers
+        assert [bucket.name for bucket in await account.buckets().list()] == ["bucket"]
