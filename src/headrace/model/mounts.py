@@ -22,7 +22,7 @@ class Residency(StrEnum):
 
 
 class WriteMode(StrEnum):
-    """When a write is acknowledged. Writes are answered 501 until a release knows them."""
+    """When a write is acknowledged."""
 
     NONE = "none"
     """Writes are refused."""
@@ -75,11 +75,11 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     freshness: str = "30s"
     """How long a change at the store may stay unseen: `verify` (asked on every open), a duration, or `immutable`."""
     write: WriteMode = WriteMode.NONE
-    """When a write is acknowledged; writes are refused in this release."""
+    """When a write is acknowledged: `none` refuses writes, `through` waits for the store."""
     residency: Residency = Residency.DISK
     """Where bytes of the mount may be kept: `disk`, `memory` (locked, never on a disk) or `none` (not cached)."""
     create_buckets: bool = False
-    """Let callers create buckets in an account mount; writes are refused in this release."""
+    """Let callers create and delete buckets in an account mount at `/` that takes writes."""
     anonymous: bool = False
     """Let callers without a key read and list."""
     serve_stale: bool = False
