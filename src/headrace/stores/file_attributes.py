@@ -114,29 +114,40 @@ def describe(key: str, found: os.stat_result, kept: Kept | None, content_type: s
 
 def keeps_anything(root_fd: int) -> bool:
     """Whether anything was ever written through a store at this root: if not, no file is asked for attributes."""
-    try:
-        os.stat(OWN, dir_fd=root_fd, follow_symlinks=False)
-    except OSError:
-        return False
-    return True
+    return _is_there(root_fd, OWN)
+
+
+def keeps_beside(root_fd: int) -> bool:
+    """Whether anything was ever kept beside a file at this root."""
+    return _is_there(root_fd, ATTRIBUTES)
 
 
 def read_kept(root_fd: int, descriptor: int, found: os.stat_result) -> Kept | None:
     """What is kept with an open file (opened for its path alone will do), if it still holds."""
-    return _read(root_fd, f"/proc/self/fd/{descriptor}", found, follow=True)
+    kept = _attached(f"/proc/self/fd/{descriptor}", follow=True)
+    if kept is not None and kept.binding == binding_of(found):
+        return kept
+    return _kept_beside(root_fd, found)
 
 
-def stat_and_kept(root_fd: int, folder_fd: int, name: str, found: os.stat_result) -> tuple[os.stat_result, Kept | None]:
+def stat_and_kept(
+    root_fd: int, folder_fd: int, name: str, found: os.stat_result, *, beside: bool
+) -> tuple[os.stat_result, Kept | None]:
     """What is kept with a regular file of a folder that was just looked at; looked at again if it was replaced meanwhile."""
     path = f"/proc/self/fd/{folder_fd}/{name}"
     for _ in range(_TRIES):
-        kept = _read(root_fd, path, found, follow=False)
-        if kept is not None:
+        kept = _attached(path, follow=False)
+        if kept is None or kept.binding == binding_of(found):
             break
         again = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
         if binding_of(again) == binding_of(found):
+            kept = None
             break
         found = again
+    else:  # it is being replaced all the time
+        kept = None
+    if kept is None and beside:
+        kept = _kept_beside(root_fd, found)
     return found, kept
 
 
@@ -185,15 +196,7 @@ def read_beside(root_fd: int, path: str) -> Beside | None:
     return beside if beside.kept.format == _FORMAT else None
 
 
-def _read(root_fd: int, path: str, found: os.stat_result, *, follow: bool) -> Kept | None:
-    try:
-        kept = _decoded(os.getxattr(path, NAME, follow_symlinks=follow))
-    except OSError as error:
-        if error.errno not in _NONE:
-            raise
-        kept = None
-    if kept is not None and kept.binding == binding_of(found):
-        return kept
+def _kept_beside(root_fd: int, found: os.stat_result) -> Kept | None:
     folder, name = _beside(binding_of(found))
     try:
         beside = read_beside(root_fd, f"{folder}/{name}")
@@ -202,9 +205,22 @@ def _read(root_fd: int, path: str, found: os.stat_result, *, follow: bool) -> Ke
     return None if beside is None else beside.kept
 
 
-def _decoded(data: bytes) -> Kept | None:
+def _attached(path: str, *, follow: bool) -> Kept | None:
+    """What the extended attribute says, whatever it is bound to."""
     try:
-        kept = _DECODER.decode(data)
+        kept = _DECODER.decode(os.getxattr(path, NAME, follow_symlinks=follow))
+    except OSError as error:
+        if error.errno not in _NONE:
+            raise
+        return None
     except msgspec.MsgspecError:  # another program's, or a later release's: the file speaks for itself
         return None
     return kept if kept.format == _FORMAT else None
+
+
+def _is_there(root_fd: int, path: str) -> bool:
+    try:
+        os.stat(path, dir_fd=root_fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return True

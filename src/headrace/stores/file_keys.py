@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo
 from headrace.stores.beneath import open_beneath
-from headrace.stores.file_attributes import Kept, binding_of, describe, keeps_anything, read_beside, read_kept
+from headrace.stores.file_attributes import Kept, binding_of, describe, keeps_anything, keeps_beside, read_beside, read_kept
 from headrace.stores.file_listing import Tree, Windows, walk
 from headrace.stores.file_own import OBJECTS, OWN, can_be_path, odd_key, odd_path, odd_prefix
 from headrace.stores.file_root import ABSENT, NO_SUCH_NAME
@@ -100,16 +100,17 @@ def list_page(root_fd: int, windows: KeyWindows, *, prefix: str, delimiter: str,
 
 def _merged(root_fd: int, windows: KeyWindows, prefix: str, delimiter: str, after: str) -> Generator[Entry]:
     keeps = keeps_anything(root_fd)
+    beside = keeps and keeps_beside(root_fd)
     paths: Iterator[Entry] = iter(())
     if prefix.partition("/")[:2] != (OWN, "/"):
-        tree = Tree(root_fd, root_fd, keeps, str)
+        tree = Tree(root_fd, root_fd, keeps, beside, str)
         paths = walk(tree, windows.paths, prefix=prefix, delimiter=delimiter, after=after)
     odd_fd = _open_odd(root_fd) if keeps else None
     if odd_fd is None:
         yield from paths
         return
     try:
-        odd = _odd(Tree(odd_fd, root_fd, keeps, odd_key), windows.odd, prefix, delimiter, after)
+        odd = _odd(Tree(odd_fd, root_fd, keeps, beside, odd_key), windows.odd, prefix, delimiter, after)
         seen: str | None = None
         for entry in heapq.merge(paths, odd, key=lambda entry: entry.key):
             if entry.key != seen:

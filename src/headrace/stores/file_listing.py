@@ -42,6 +42,8 @@ class Tree(NamedTuple):
     """The root of the store, below which attributes are kept."""
     keeps: bool
     """Whether files may have attributes."""
+    beside: bool
+    """Whether they may lie beside the files."""
     key_of: Callable[[str], str]
     """The key of a path below `root_fd`. Raises `ValueError` for what is no object's."""
 
@@ -168,7 +170,7 @@ class _Walk:
                 found, kept = self._linked(path)
                 kind = stat.S_IFMT(found.st_mode)
             elif tree.keeps and kind == stat.S_IFREG:
-                found, kept = stat_and_kept(tree.store_fd, descriptor, name, found)
+                found, kept = stat_and_kept(tree.store_fd, descriptor, name, found, beside=tree.beside)
         except (OSError, ValueError):  # it went away, is a link that leads nowhere or outside, or no key: not an object
             return None
         if kind != stat.S_IFREG or (len(key) > _SURELY_SHORT and len(key.encode()) > MAX_KEY_BYTES):

@@ -192,10 +192,6 @@ class NewFile:
                         os.close(descriptor)
                 self.fd = self.folder_fd = self.root_fd = -1
 
-    def __del__(self) -> None:
-        # Of a write that was given up while a thread made its file, nobody holds the file to close it.
-        self.close()
-
 
 def _new_path(root_fd: int, key: str) -> str:
     if not can_be_path(key):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -135,12 +136,23 @@ class Filling:
         self._root = root
         self._folder = folder
         self._file: NewFile | None = None
+        self._lock = threading.Lock()
+        self._over = False
 
     async def opened(self) -> NewFile:
         """The file, made when first asked for."""
-        if self._file is None:
-            self._file = await self._root.change(partial(NewFile, self._root, self._folder), self.key)
-        return self._file
+        if self._file is not None:
+            return self._file
+        return await self._root.change(self._made, self.key)
+
+    def _made(self) -> NewFile:
+        file = NewFile(self._root, self._folder)
+        with self._lock:
+            if not self._over:
+                self._file = file
+                return file
+        file.close()
+        raise Unavailable(f"{self.key!r}: the write was given up", path=self.key)
 
     async def fill(self, body: Body) -> list[memoryview]:
         """Write the body's bytes, but for the last batch, which is answered. Raises what the body raises."""
@@ -158,10 +170,9 @@ class Filling:
 
     def finished(self, rest: list[memoryview]) -> NewFile:
         """The file with the last batch, in a thread."""
-        if self._file is None:
-            self._file = NewFile(self._root, self._folder)
-        self._file.append(rest or [b""])
-        return self._file
+        file = self._file or self._made()
+        file.append(rest or [b""])
+        return file
 
     async def copy(self, source: FoundFile, byte_range: ByteRange, key: str, *, clone: bool) -> None:
         """Bytes of an open file. Raises `VersionChanged` when it was changed meanwhile."""
@@ -178,7 +189,9 @@ class Filling:
 
     async def close(self) -> None:
         """Remove the file unless it was published, also when the caller is being cancelled."""
-        if self._file is None:
+        with self._lock:
+            self._over = True
+        if self._file is None:  # a thread that is about to make it will see that nobody wants it any more
             return
         try:
             await asyncio.shield(self._root.run(self._file.close, self.key))
