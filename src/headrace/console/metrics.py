@@ -16,6 +16,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _WORKER_COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("requests", "headrace_requests", "Requests answered"),
     ("bytes_served", "headrace_served_bytes", "Bytes of bodies sent to callers"),
+    ("writes", "headrace_writes", "Requests that changed something"),
+    ("bytes_received", "headrace_received_bytes", "Bytes of bodies of writes"),
     ("bytes_from_cache", "headrace_saved_bytes", "Bytes sent that no store was asked for"),
     ("store_requests", "headrace_store_requests", "Requests sent to stores"),
     ("store_errors", "headrace_store_errors", "Requests to stores that failed"),

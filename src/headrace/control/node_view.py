@@ -24,6 +24,10 @@ class Counters(msgspec.Struct, frozen=True):
     bytes_served: int = 0
     bytes_from_cache: int = 0
     """Of `bytes_served`, those that no store was asked for: the bytes saved at the stores."""
+    writes: int = 0
+    """Requests that were there to change something and did."""
+    bytes_received: int = 0
+    """Of the bodies of writes."""
     store_requests: int = 0
     store_errors: int = 0
     store_bytes: int = 0

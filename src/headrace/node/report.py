@@ -40,6 +40,8 @@ def _counters(tally: Tally, gateway: GatewayStats) -> Counters:
         stale=tally.served["stale"],
         bypass=tally.served["bypass"],
         bytes_served=gateway.bytes_sent,
+        writes=gateway.writes,
+        bytes_received=gateway.bytes_received,
         bytes_from_cache=tally.bytes_from_cache,
         connections=gateway.connections.open,
     )

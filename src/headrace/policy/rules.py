@@ -16,7 +16,7 @@ class Action(StrEnum):
     LIST = "list"
     """What lies below a path."""
     WRITE = "write"
-    """Put and delete; refused in this release whatever the rules say."""
+    """Put, copy onto, tag and delete objects; make and remove buckets."""
     ADMIN = "admin"
     """Change mounts, keys and rules."""
 
