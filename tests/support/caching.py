@@ -36,6 +36,7 @@ class Rig:
     page: int = PAGE
     disks: int = 1
     memory: PageTier | None = None
+    memory_size: str = "0"
     residency: Residency = Residency.DISK
     freshness_s: float = 30.0
     serve_stale: bool = False
@@ -45,7 +46,7 @@ class Rig:
 
     def open(self) -> None:
         settings = CacheSettings(
-            memory="0", disk=tuple(DiskSettings(f"pages{n}", "1GiB") for n in range(self.disks)), page=f"{self.page}"
+            memory=self.memory_size, disk=tuple(DiskSettings(f"pages{n}", "1GiB") for n in range(self.disks)), page=f"{self.page}"
         )
         self.pages = PageCache.open(
             settings,

@@ -14,6 +14,7 @@ import msgspec
 from headrace.cache.directory import NoTouches, PageDirectory, Touching
 from headrace.cache.fills import Fills
 from headrace.cache.handles import CachedObject, Handles
+from headrace.cache.kept import KeptPages
 from headrace.cache.layout import SegmentName
 from headrace.cache.moves import Moves, PageTier
 from headrace.cache.segment import Segment, SegmentBad, SegmentGone
@@ -34,6 +35,7 @@ MEMORY_READY_BYTES = 8 * 1024 * 1024
 
 _READ_BYTES = 1 << 20
 _VERIFY_NOW_BYTES = 1 << 20
+_SLICED_BYTES = 16 * 1024
 _PROBE_STEP_BYTES = 256 * 1024
 _SLICES_MAX = 64
 _SLOW_S = 0.1
@@ -42,6 +44,8 @@ _FLUSH_EVERY_S = 0.1
 _SWEEP_EVERY_S = 0.5
 _SWEEP_FILES = 1024
 _HANDLES_MAX = 8192
+_KEPT_MAX_BYTES = 16 * 1024 * 1024
+_KEPT_PART = 8
 _FILLING_BYTES = 128 * 1024 * 1024
 _WALK_ERRORS = (SegmentBad, OSError)
 
@@ -90,7 +94,11 @@ class PageCache:
         self.clock = clock
         self._moves = Moves(memory_tier) if memory_tier is not None else None
         self.fills = Fills(budget_bytes=filling_bytes, clock=clock, emit=emit, moves=self._moves)
-        self._handles = Handles(_handles_limit())
+        handles = _handles_limit()
+        self._handles = Handles(handles)
+        self._page = settings.geometry.page
+        kept_bytes = min(_KEPT_MAX_BYTES, settings.memory_bytes // _KEPT_PART) if memory_tier is not None else 0
+        self._kept = KeptPages(kept_bytes, handles // 4, page=self._page, largest=SMALL_BYTES, touch=self._touch)
         self._emit = emit
         self._weights = tuple(max(disk.capacity_bytes, 1) for disk in settings.disk) if directories else ()
         self._flush: asyncio.TimerHandle | None = None
@@ -134,13 +142,23 @@ class PageCache:
         directory = target.directory
         if directory is None or directory.health.out:
             return self._from_memory(target, start, end)
+        page = start // self._page
+        kept = self._kept.find((target.object_id, page))
+        if kept is not None and end <= kept.end and now_s < kept.due_s:
+            low, high = start - kept.start, end - kept.start
+            return (kept.data[low:high] if high - low <= _SLICED_BYTES else memoryview(kept.data)[low:high],)
         try:
-            segment = self._handles.find(target, start // target.geometry.page, now=True)
+            if kept is not None and end - start <= SMALL_BYTES:
+                pieces = self._kept.pieces(target, start, end, now_s)
+                if pieces is not None:
+                    return pieces
+            segment = self._handles.find(target, page, now=True)
             if segment is not None:
                 if end <= segment.end and end - start <= SMALL_BYTES:
                     data = segment.read(start, end, now=True)
                     if now_s - segment.touched_at > _TOUCH_EVERY_S:
                         self._touch(segment, target, now_s)
+                    self._kept.consider(segment, page, -(-end // self._page), now_s)
                     return (data,)
                 pieces = self._walk(target, segment, start, end, now_s)
                 if pieces is not None:
@@ -226,6 +244,7 @@ class PageCache:
                 directory.remove(name, target.group)
                 removed, freed = removed + 1, freed + max(end - start, 0)
         self._handles.drop_object(target.object_id)
+        self._kept.distrust((target.object_id,))
         if self._moves is not None:
             self._moves.drop(target.object_id)
         if removed:
@@ -240,6 +259,7 @@ class PageCache:
         """Let go of open segments whose files were removed."""
         for name in names:
             self._handles.drop(name)
+        self._kept.distrust(name.object_id for name in names)
 
     def stats(self) -> CacheStats:
         """What happened so far."""
@@ -268,6 +288,7 @@ class PageCache:
                 timer.cancel()
         self._flush = self._sweep = None
         self._handles.clear()
+        self._kept.clear()
         for directory in self.directories:
             directory.close()
 
@@ -329,7 +350,7 @@ class PageCache:
 
     def _touch(self, segment: Segment, target: CachedObject, now_s: float) -> None:
         directory = target.directory
-        if directory is None:
+        if directory is None or now_s - segment.touched_at <= _TOUCH_EVERY_S:
             return
         self._handles.touch(segment, target.group, directory, now_s)
         if self._flush is None:
@@ -340,6 +361,7 @@ class PageCache:
     def _sweep_handles(self) -> None:
         """Let go of files that were evicted: while they are open their space is not free."""
         self._sweep = None
+        self._kept.sweep(self.clock.monotonic())
         if self._handles.sweep(_SWEEP_FILES):
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep_handles)
 
@@ -358,6 +380,7 @@ class PageCache:
             return
         name = error.name
         self._handles.drop(name)
+        self._kept.distrust((name.object_id,))
         start, end = target.geometry.extent(name, target.size)
         try:
             directory.remove(name, target.group)

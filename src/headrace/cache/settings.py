@@ -36,7 +36,8 @@ class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[cache]`: the tiers and the size of a page."""
 
     memory: str = "256MiB"
-    """Capacity of the memory tier; `0` for none."""
+    """Capacity of the memory tier; `0` for none. Each serving process may use an eighth of it again, and 16 MiB at most,
+    for copies of the pages that it reads most."""
     disk: tuple[DiskSettings, ...] = (DiskSettings(),)
     """Page directories of the disk tier; an empty list for none."""
     page: str = "64KiB"

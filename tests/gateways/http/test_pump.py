@@ -52,6 +52,54 @@ def test_file_slices_arrive_whole_and_in_order(tmp_path: Path, loop: str) -> Non
         assert all(answer.body == LARGE[5:1000005] for answer in answers[:5])
 
 
+class PieceStore(WarmStore):
+    """Answers from memory in three pieces."""
+
+    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+        found = self._find(key)
+        cut = cut_range(byte_range, found.info.size, key)
+        edges = (cut.start, cut.start + cut.length // 3, cut.start + cut.length // 2, cut.end)
+        return ReadyReading(found.info, cut, tuple(memoryview(found.body)[a:b] for a, b in itertools.pairwise(edges)))
+
+
+@pytest.mark.parametrize("length", [1000, 100_000, 2_000_000])
+def test_pieces_of_memory_arrive_whole_and_in_order(length: int) -> None:
+    store = PieceStore()
+    store.put("key", LARGE[:length])
+    with gateway({"/data": store}) as running:
+        one = running.sign("GET", "/data/key", close=False)
+        many = running.talk(one * 5 + running.sign("GET", "/data/nothing"))
+        assert [answer.status for answer in many] == [200] * 5 + [404]
+        assert all(answer.body == LARGE[:length] for answer in many[:5])
+
+
+def test_a_slow_client_gets_all_of_a_long_slice(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(LARGE)
+    store = SliceStore(tmp_path / "data")
+    store.put("key", LARGE)
+    with store.file, gateway({"/data": store}) as running, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        sock.settimeout(DEADLINE_S)
+        sock.connect((running.host, running.port))
+        sock.sendall(running.sign("GET", "/data/key"))
+        received = bytearray()
+        while piece := sock.recv(30_000):
+            received += piece
+        assert received.partition(b"\r\n\r\n")[2] == LARGE
+
+
+def test_a_long_slice_that_is_not_in_memory_is_sent_by_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_there(*_: object) -> int:
+        raise BlockingIOError
+
+    (tmp_path / "data").write_bytes(LARGE)
+    store = SliceStore(tmp_path / "data")
+    store.put("key", LARGE)
+    with store.file, gateway({"/data": store}) as running:
+        monkeypatch.setattr(os, "preadv", nothing_there)
+        assert running.ask("GET", "/data/key").body == LARGE
+
+
 def test_a_file_cut_short_cuts_the_connection(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(LARGE[:-1])
     store = SliceStore(tmp_path / "data")

@@ -9,6 +9,8 @@ import pytest
 
 from headrace.gateways.s3.hot import HotPath
 from headrace.model.events import ReadsServed
+from headrace.model.objects import ByteRange
+from headrace.model.reading import Reading
 from headrace.namespace.table import MountTable
 from headrace.policy.rules import Policy, Rule
 from support.gateway import KEY_ID, SECRET, Answer, RunningGateway, WarmStore, gateway, split_answers
@@ -107,6 +109,36 @@ def test_other_paths_and_ranges_have_the_same_form(running: RunningGateway, line
     assert line.ask(other).body == b"the"
     warm(running, line, other)
     assert line.ask(other).body == b"the"
+
+
+def test_signed_values_that_are_not_canonical_are_read_the_long_way(running: RunningGateway, line: Line) -> None:
+    spaced = good(running, **{"x-amz-meta-colour": "light  blue"})
+    for _ in range(5):
+        assert line.ask(spaced).status == 200
+    assert True not in glances(running)
+    warm(running, line, good(running, **{"x-amz-meta-colour": "light blue sky"}))
+    assert line.ask(spaced).status == 200
+    assert glances(running) == [False]
+
+
+def test_several_pieces_are_one_answer(running: RunningGateway, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = running.stores["/data"]
+    whole = store.peek
+
+    def in_pieces(key: str, byte_range: ByteRange | None) -> Reading | None:
+        reading = whole(key, byte_range)
+        assert reading is not None and reading.ready is not None
+        (body,) = reading.ready
+        assert isinstance(body, memoryview)
+        reading.ready = (body[:1000], body[1000:1001], body[1001:])
+        return reading
+
+    data = good(running)
+    expected = line.ask(data)
+    monkeypatch.setattr(store, "peek", in_pieces)
+    warm(running, line, data)
+    assert told(line.ask(data)) == told(expected)
+    assert glances(running) == [True]
 
 
 def _replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:

@@ -97,9 +97,9 @@ class Begun(msgspec.Struct, frozen=True):
     response: Response
 
 
-Glanced = tuple[bytes, Buffer] | Begun | None
-"""What `Handler.glance` makes of a head: a whole answer, its head and its body, which is counted already; or an answer
-to be sent like any other; or nothing."""
+Glanced = tuple[bytes, tuple[Buffer, ...], int] | Begun | None
+"""What `Handler.glance` makes of a head: a whole answer (its head, its body and that one's length), which is counted
+already; or an answer to be sent like any other; or nothing."""
 
 
 class Handler(Protocol):

@@ -10,6 +10,7 @@ import msgspec
 from headrace.gateways.http.dates import format_date
 from headrace.gateways.http.messages import Handler
 from headrace.gateways.http.protocol import Connection
+from headrace.gateways.http.pump import scratch_buffer
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.clock import Clock
 
@@ -36,6 +37,7 @@ class HttpServer:
         self.loop = asyncio.get_running_loop()
         self.now_s = clock.monotonic()
         """Monotonic seconds as of the last sweep: exact enough for deadlines, free on the hot path."""
+        self.scratch = scratch_buffer()
         self.draining = False
         self.cut_slow = 0
         self._handler = handler

@@ -132,11 +132,12 @@ class Signer(msgspec.Struct, frozen=True):
     """The inner hash up to what depends on the request alone, and when that is, by the time of signing."""
 
     def check(self, stamp: bytes, canonical: bytes, claimed: bytes, now_s: float) -> Identity | None:
-        """The caller when `claimed` is the signature of the canonical request made at `stamp`, and `now_s` is near it."""
+        """The caller when `claimed` is the signature of the canonical request made at `stamp`, and `now_s` is near it.
+
+        `canonical` was filled with values that are canonical already.
+        """
         begun = self.begun.get(stamp) or self._begin(stamp)
         if begun is None or not -WINDOW_S <= now_s - begun[0] <= WINDOW_S:
-            return None
-        if b"  " in canonical or b" \n" in canonical or b"\t" in canonical:
             return None
         inner, outer = begun[1].copy(), self.outer.copy()
         inner.update(hexlify(sha256(canonical).digest()))
@@ -179,6 +180,8 @@ class Authenticator:
         if content not in _PLAIN_CONTENT:
             return None
         canonical = signer.template % (request.method, canonical_path_kept(request.path), *signer.values(headers), content)
+        if b"  " in canonical or b" \n" in canonical or b"\t" in canonical:
+            return None
         return signer.check(headers[b"x-amz-date"], canonical, claimed, now_s)
 
     @property

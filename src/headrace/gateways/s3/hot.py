@@ -7,6 +7,7 @@ then the other path decides, refuses and reports. Only pure facts are remembered
 from __future__ import annotations
 
 import re
+from typing import cast
 
 import msgspec
 
@@ -24,7 +25,7 @@ from headrace.model.clock import Clock
 from headrace.model.errors import HeadraceError
 from headrace.model.events import ReadsServed
 from headrace.model.objects import ByteRange, Emit
-from headrace.model.reading import FileSlice, Served
+from headrace.model.reading import Buffer, FileSlice, Served
 from headrace.model.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Target
@@ -155,14 +156,13 @@ class HotPath:
             status, placed = 200, b""
         else:
             status, placed = 206, b"content-range: bytes %d-%d/%d\r\n" % (cut.start, cut.end - 1, info.size)
-        piece = ready[0] if len(ready) == 1 else None
-        if piece is None or isinstance(piece, FileSlice) or len(piece) > WRITE_BYTES or reading.served is not Served.HIT:
+        size = cut.end - cut.start
+        if size > WRITE_BYTES or reading.served is not Served.HIT or FileSlice in map(type, ready):
             request = Request(b"GET", groups[PATH], b"", {}, True, "", started_s=started_s, note=place.note)
             self._tally.started += 1
             return Begun(
                 request, Response(status, b"%b%08X%b%b%b%b" % (*ids, described, served_fields(reading), placed), reading)
             )
-        size = len(piece)
         whole = b"%b%b%b%08X%b%bx-headrace-cache: hit\r\nage: %d\r\n%bcontent-length: %d\r\n\r\n" % (
             STATUS_LINES[status], date_line, *ids, described, reading.age_s, placed, size,
         )  # fmt: skip
@@ -171,7 +171,7 @@ class HotPath:
         seconds = self._clock.monotonic() - started_s
         if seconds > self._tally.floor_s:
             self._tally.note_slow(SlowRead(seconds, place.path, size, Served.HIT.value, self._clock.time()))
-        return whole, piece
+        return whole, cast("tuple[Buffer, ...]", ready), size
 
     def tell(self, emit: Emit) -> None:
         """Count and report what `glance` has answered since the last time."""
