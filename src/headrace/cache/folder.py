@@ -148,6 +148,9 @@ def remove_orphan(path: str) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It may have got its final name since it was opened, and another fill may have begun under the old one.
+        if os.lstat(path).st_ino != os.fstat(fd).st_ino:
+            return False
         os.unlink(path)  # noqa: PTH108
     except OSError:
         return False
