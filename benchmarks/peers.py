@@ -224,7 +224,7 @@ def headrace(
 ) -> Iterator[Peer]:
     """`headrace up` with `mounts` (TOML)."""
     home = work / name
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     config = home / "headrace.toml"
     config.write_text(
         f'[server]\nhome = "{home}/state"\ndata_listen = "127.0.0.1:0"\ncontrol_listen = "127.0.0.1:0"\nprocesses = {processes}\n'

@@ -228,6 +228,21 @@ def test_parts_and_sums_that_nobody_works_on_are_swept(tmp_path: Path, keep: Cal
         assert (orphan.exists(), led.exists(), lone.exists(), young.exists()) == (False, True, False, True)
 
 
+def test_half_pages_of_a_crash_go_at_the_start_however_young(tmp_path: Path, keep: Callable[..., Running]) -> None:
+    folder = tmp_path / page_name(1).path[:3]
+    folder.mkdir()
+    stem = page_name(1).object_id.hex()
+    dead, led, sums = (folder / f"{stem}.{name}" for name in ("p1.part", "c0.part", "c0.sum.part"))
+    for path in (dead, led, sums):
+        path.write_bytes(b"half")
+    with led.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        running = keep()
+        eventually(lambda: running.keeper.stats().complete)
+        # Sidecars on their way to their name are locked by nobody, so these wait until they are old.
+        assert (dead.exists(), led.exists(), sums.exists()) == (False, True, True)
+
+
 def test_a_device_that_is_full_makes_it_let_go_below_the_capacity(tmp_path: Path, keep: Callable[..., Running]) -> None:
     for number in range(50):
         write(tmp_path, page_name(number))

@@ -21,23 +21,34 @@ def test_an_installed_package_says_that_it_has_none(tmp_path: Path) -> None:
         find_checkout(tmp_path)
 
 
-def test_results_replace_the_old_ones_and_nothing_else(tmp_path: Path) -> None:
-    page = f"# Title\n\nwords\n\n{BEGIN}\nold\n{END}\n\nmore words\n"
-    once = with_results(page, ["## new"])
-    assert "old" not in once
-    assert once.startswith("# Title\n\nwords\n")
-    assert once.endswith("\n\nmore words\n")
-    assert with_results(once, ["## new"]) == once
-    assert "## new" in with_results("", ["## new"])
-    assert with_results("# Title\n", ["## new"]).startswith("# Title\n")
+def test_a_result_replaces_the_old_one_and_nothing_else() -> None:
+    first, second = MEASUREMENTS[:2]
+    page = f"# Title\n\nwords\n\n{BEGIN}\n\n{END}\n\nmore words\n"
+    both = with_results(page, {second: "## second, old", first: "## first\n\n| a |\n|---|"})
+    assert both.startswith("# Title\n\nwords\n")
+    assert both.endswith("\n\nmore words\n")
+    assert both.index("## first") < both.index("## second, old")
+    again = with_results(both, {second: "## second, new"})
+    assert "## second, old" not in again
+    assert "## first\n\n| a |\n|---|\n" in again
+    assert with_results(again, {second: "## second, new"}) == again
 
 
-def test_results_come_in_order(tmp_path: Path) -> None:
+def test_a_page_without_marks_gets_them_at_its_end() -> None:
+    name = MEASUREMENTS[0]
+    assert "## new" in with_results("", {name: "## new"})
+    added = with_results("# Title\n", {name: "## new"})
+    assert added.startswith("# Title\n")
+    assert with_results(added, {}) == added
+
+
+def test_only_results_of_the_names_asked_for_are_read(tmp_path: Path) -> None:
     results = tmp_path / "benchmarks" / "results"
     results.mkdir(parents=True)
-    for name in reversed(MEASUREMENTS[:2]):
+    for name in MEASUREMENTS[:2]:
         (results / f"{name}.md").write_text(f"## {name}\n")
-    assert read_results(tmp_path) == [f"## {name}" for name in MEASUREMENTS[:2]]
+    wanted = MEASUREMENTS[1:3]
+    assert read_results(tmp_path, wanted) == {MEASUREMENTS[1]: f"## {MEASUREMENTS[1]}"}
 
 
 def test_wrong_names_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

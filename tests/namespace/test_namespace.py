@@ -189,3 +189,29 @@ async def test_a_namespace_without_mounts_is_empty_and_not_missing() -> None:
     assert await Namespace().buckets() == ()
     with pytest.raises(NotFound):
         await Namespace().list("/b")
+
+
+class Counting(MemoryStore):
+    lists = 0
+
+    async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
+        self.lists += 1
+        return await super().list(prefix, delimiter=delimiter, after=after, limit=limit)
+
+
+async def test_a_mount_behind_the_end_of_a_page_is_not_asked() -> None:
+    nested = Counting()
+    nested.put("z", b"z")
+    ns = namespace(sales=memory("a", "b", "c", "d", "p"), sales__m=nested)
+    assert [entry.key for entry in (await ns.list("/sales", limit=2)).entries] == ["a", "b"]
+    assert nested.lists == 0
+    assert [entry.key for entry in (await ns.list("/sales", after="c", limit=2)).entries] == ["d", "m/z"]
+    assert nested.lists == 1
+    assert await keys_of(ns, "/sales", limit=2) == ["a", "b", "c", "d", "m/z", "p"]
+
+
+async def test_a_mount_that_is_down_fails_only_pages_that_reach_it() -> None:
+    ns = namespace(sales=memory("a", "b", "c"), sales__m=Down())
+    assert [entry.key for entry in (await ns.list("/sales", limit=2)).entries] == ["a", "b"]
+    with pytest.raises(Unavailable):
+        await ns.list("/sales", after="b", limit=2)

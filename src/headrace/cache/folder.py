@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -86,8 +87,11 @@ def folders(root: str) -> list[str]:
         return sorted(entry.path for entry in entries if len(entry.name) == 3 and entry.is_dir(follow_symlinks=False))
 
 
-def look(path: str, geometry: Geometry, now: float) -> Folder:
-    """Read one folder. What vanishes meanwhile is passed over. Raises `OSError` when the folder cannot be read."""
+def look(path: str, geometry: Geometry, now: float, *, part_age_s: float = ORPHAN_AGE_S) -> Folder:
+    """Read one folder. What vanishes meanwhile is passed over. Raises `OSError` when the folder cannot be read.
+
+    Growing fills younger than `part_age_s` are no orphans.
+    """
     folder = Folder()
     names: dict[str, os.stat_result] = {}
     with os.scandir(path) as entries:
@@ -109,11 +113,18 @@ def look(path: str, geometry: Geometry, now: float) -> Folder:
         elif filename.endswith(PIN_SUFFIX) and len(filename) == 36:
             with contextlib.suppress(ValueError):
                 folder.pinned.add(int(filename[:32], 16))
-        elif now - status.st_mtime > ORPHAN_AGE_S and (
-            filename.endswith(PART_SUFFIX) or (filename.endswith(SUM_SUFFIX) and filename[: -len(SUM_SUFFIX)] not in names)
-        ):
+        elif _is_orphan(filename, now - status.st_mtime, names, part_age_s):
             folder.orphans.append(f"{path}/{filename}")
     return folder
+
+
+def _is_orphan(filename: str, age_s: float, names: Collection[str], part_age_s: float) -> bool:
+    if filename.endswith(SUM_SUFFIX):
+        return age_s > ORPHAN_AGE_S and filename[: -len(SUM_SUFFIX)] not in names
+    if not filename.endswith(PART_SUFFIX):
+        return False
+    # Checksums on their way to their name are locked by nobody: only their age tells.
+    return age_s > (ORPHAN_AGE_S if filename.endswith(SUM_SUFFIX + PART_SUFFIX) else part_age_s)
 
 
 def is_sound(ident: int, status: os.stat_result, geometry: Geometry, *, has_sums: bool) -> bool:
@@ -137,6 +148,9 @@ def remove_orphan(path: str) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It may have got its final name since it was opened, and another fill may have begun under the old one.
+        if os.lstat(path).st_ino != os.fstat(fd).st_ino:
+            return False
         os.unlink(path)  # noqa: PTH108
     except OSError:
         return False

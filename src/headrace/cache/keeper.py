@@ -20,7 +20,18 @@ from typing import Protocol
 import msgspec
 
 from headrace.cache.eviction import Eviction
-from headrace.cache.folder import Folder, folders, ident_of, ident_of_file, look, name_of, object_of, remove_orphan, space
+from headrace.cache.folder import (
+    ORPHAN_AGE_S,
+    Folder,
+    folders,
+    ident_of,
+    ident_of_file,
+    look,
+    name_of,
+    object_of,
+    remove_orphan,
+    space,
+)
 from headrace.cache.layout import MOUNT_BYTES, SUM_SUFFIX, Geometry, Kind, SegmentName, parse_segment, pin_path, tag_of
 from headrace.cache.touches import Batch, Group, TouchesListener
 from headrace.model.clock import Clock
@@ -228,7 +239,8 @@ class Keeper:
     def _visit(self, path: str, *, settled: bool) -> None:
         now = self._clock.time()
         try:
-            folder = look(path, self._geometry, now)
+            # After a crash nobody leads the fills that lie about; those that somebody does lead are locked.
+            folder = look(path, self._geometry, now, part_age_s=0.0 if settled else ORPHAN_AGE_S)
         except FileNotFoundError:
             return
         entries, seen_s = self._entries, int(now)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -12,9 +14,10 @@ from headrace.console.options import Invocation, config_option, json_option, pas
 from headrace.console.printer import print_json, say
 from headrace.model.errors import SettingsError
 
-MEASUREMENTS = ("warm_reads", "cold_reads", "tpch", "listing", "startup_memory", "eviction_traces")
+MEASUREMENTS = ("warm_reads", "cold_reads", "tpch", "listing", "startup_memory", "million_pages", "eviction_traces")
 BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
+_RESULT = re.compile(r"<!-- (\w+) -->\s*(.*?)(?=<!-- |\Z)", re.DOTALL)
 _HEAD = "# Performance\n\nWritten by `headrace bench`: ratios of one run, medians of its rounds, with the conditions of each.\n"
 
 
@@ -38,11 +41,12 @@ def bench(invocation: Invocation, names: tuple[str, ...], only_list: bool) -> in
         return 0
     chosen = names or MEASUREMENTS
     failed = [name for name in chosen if _measure(root, name)]
+    measured = [name for name in chosen if name not in failed]
     page = root / "docs" / "PERFORMANCE.md"
     old = page.read_text(encoding="utf-8") if page.exists() else ""
-    page.write_text(with_results(old, read_results(root)), encoding="utf-8")
+    page.write_text(with_results(old, read_results(root, measured)), encoding="utf-8")
     if invocation.as_json:
-        print_json({"measured": [name for name in chosen if name not in failed], "failed": failed, "page": str(page)})
+        print_json({"measured": measured, "failed": failed, "page": str(page)})
     else:
         say(f"written to {page}" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
@@ -56,18 +60,25 @@ def find_checkout(*roots: Path) -> Path:
     raise SettingsError("the measurements are not part of the installed package: run this in a source checkout")
 
 
-def read_results(root: Path) -> list[str]:
-    """The results that are there, in the order of `MEASUREMENTS`."""
-    files = [root / "benchmarks" / "results" / f"{name}.md" for name in MEASUREMENTS]
-    return [file.read_text(encoding="utf-8").strip() for file in files if file.exists()]
+def read_results(root: Path, names: Sequence[str]) -> dict[str, str]:
+    """What the measurements left behind, by name."""
+    files = {name: root / "benchmarks" / "results" / f"{name}.md" for name in names}
+    return {name: file.read_text(encoding="utf-8").strip() for name, file in files.items() if file.exists()}
 
 
-def with_results(page: str, results: list[str]) -> str:
-    """`page` with the results between its two marks; they are put at its end where it has none."""
-    measured = "\n\n".join([BEGIN, *results, END])
+def with_results(page: str, results: Mapping[str, str]) -> str:
+    """`page` with these results in place of older ones of the same names; what it has of others stays.
+
+    All lie between its two marks, which are put at its end where it has none, each behind a mark of its own.
+    """
     head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if begin and end:
+    body, end, tail = rest.partition(END)
+    marked = bool(begin and end)
+    known = dict(_RESULT.findall(body)) if marked else {}
+    kept = {**known, **results}
+    parts = [f"<!-- {name} -->\n\n{kept[name].strip()}" for name in MEASUREMENTS if name in kept]
+    measured = "\n\n".join([BEGIN, *parts, END])
+    if marked:
         return head + measured + tail
     return (page or _HEAD).rstrip() + f"\n\n{measured}\n"
 

@@ -11,6 +11,7 @@ from headrace.model.reading import Reading
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, ReadingBody, attributes_of
 from headrace.namespace.merge import LAST, Source, merge_listings
 from headrace.namespace.table import Mount, MountTable, Target
+from headrace.stores.keys import rolled_up
 
 
 class BucketInfo(msgspec.Struct, frozen=True):
@@ -136,10 +137,10 @@ class Namespace:
         hidden = tuple(_relative(root, mount.path) + "/" for mount in nested)
         sources: list[Source] = []
         if base is not None:
-            sources.append(_Below(base, table.resolve(root).key, "", hidden, prefix, delimiter).page)
+            sources.append(_Below(base, table.resolve(root).key, "", hidden, prefix, delimiter).source())
         for mount, inner in zip(nested, hidden, strict=True):
             deeper = tuple(h for h in hidden if h != inner and h.startswith(inner))
-            sources.append(_Below(mount, "", inner, deeper, prefix, delimiter).page)
+            sources.append(_Below(mount, "", inner, deeper, prefix, delimiter).source())
         return await merge_listings(sources, after=after, limit=limit)
 
     async def buckets(self) -> tuple[BucketInfo, ...]:
@@ -210,15 +211,20 @@ class _Below:
         self._prefix = prefix
         self._delimiter = delimiter
 
-    async def page(self, after: str, limit: int) -> Listing:
-        inner, prefix, delimiter = self._inner, self._prefix, self._delimiter
+    def source(self) -> Source:
+        return Source(self._page, self._rolled() or self._inner)
+
+    def _rolled(self) -> str | None:
+        """The prefix that stands for all of the mount, where one does."""
+        return rolled_up(self._inner, self._prefix, self._delimiter) if self._inner.startswith(self._prefix) else None
+
+    async def _page(self, after: str, limit: int) -> Listing:
+        inner, prefix = self._inner, self._prefix
         if not prefix.startswith(inner) and not inner.startswith(prefix):
             return Listing(())
-        if delimiter and len(inner) > len(prefix):
-            cut = inner.find(delimiter, len(prefix))
-            if cut >= 0:
-                rolled = inner[: cut + len(delimiter)]
-                return Listing((CommonPrefix(rolled),) if rolled > after else ())
+        rolled = self._rolled()
+        if rolled is not None:
+            return Listing((CommonPrefix(rolled),) if rolled > after else ())
         begun = after.startswith(inner)
         if after > inner and not begun:
             return Listing(())

@@ -63,7 +63,7 @@ class UnionStore(Store):
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         def source(member: Store) -> Source:
-            return lambda start, count: member.list(prefix, delimiter=delimiter, after=start, limit=count)
+            return Source(lambda start, count: member.list(prefix, delimiter=delimiter, after=start, limit=count))
 
         return await merge_listings([source(member) for member in self.members], after=after, limit=limit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from headrace.model.clock import Clock
@@ -18,7 +19,7 @@ from headrace.stores.s3_account import BucketStore, S3AccountStore
 from headrace.stores.s3_copy import S3Copies
 from headrace.stores.s3_objects import is_version, object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings
-from headrace.stores.s3_seaweedfs import SmallestEntries, check_kept, is_seaweedfs
+from headrace.stores.s3_seaweedfs import DirectoryWalk, OutOfOrder, Question, SmallestEntries, check_kept, is_seaweedfs
 from headrace.stores.s3_uploads import S3Uploads
 from headrace.stores.s3_write import S3Writes
 from headrace.stores.s3_xml import ListPage, ListParser, parse_tags
@@ -97,7 +98,7 @@ class S3Store(BucketStore):
         if delimiter:
             query.append((b"delimiter", delimiter.encode()))
         if self._sorts_by_directory:
-            return await self._list_all(query, SmallestEntries(prefix, after, limit))
+            return await self._list_directories(query, prefix, delimiter, after, limit)
         sized = [*query, (b"max-keys", str(min(limit, _MAX_KEYS)).encode())]
         start = (b"start-after", start_after(prefix, delimiter, after).encode())
         token = ""
@@ -105,7 +106,7 @@ class S3Store(BucketStore):
             position = [(b"continuation-token", token.encode())] if token else [start] if after else []
             page = await self._list_page([*sized, *position])
             if page.by_directory:
-                return await self._list_all(query, SmallestEntries(prefix, after, limit))
+                return await self._list_directories(query, prefix, delimiter, after, limit)
             entries = ordered(page.entries, prefix, after)
             if entries or not page.truncated:
                 return Listing(entries, entries[-1].key if page.truncated else None)
@@ -205,6 +206,20 @@ class S3Store(BucketStore):
             response.close()
         self._sorts_by_directory = is_seaweedfs(response.headers)
         return parser.finish(by_directory=self._sorts_by_directory)
+
+    async def _list_directories(
+        self, query: Sequence[tuple[bytes, bytes]], prefix: str, delimiter: str, after: str, limit: int
+    ) -> Listing:
+        if delimiter in ("", "/"):
+            with contextlib.suppress(OutOfOrder):
+                return await DirectoryWalk(self._ask, prefix, delimiter, after, limit).listing()
+        return await self._list_all(query, SmallestEntries(prefix, after, limit))
+
+    async def _ask(self, question: Question) -> ListPage:
+        query = [(b"list-type", b"2"), (b"encoding-type", b"url"), (b"max-keys", b"%d" % question.max_keys)]
+        texts = {b"prefix": question.prefix, b"delimiter": question.delimiter}
+        texts |= {b"start-after": question.start_after, b"continuation-token": question.token}
+        return await self._list_page([*query, *((name, text.encode()) for name, text in texts.items() if text)])
 
     async def _list_all(self, query: Sequence[tuple[bytes, bytes]], found: SmallestEntries) -> Listing:
         """One page out of a listing that is not in key order: all of it is seen, little of it is held."""

@@ -8,11 +8,20 @@ because neither shows in a single answer.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import groupby
 
-from headrace.model.errors import InvalidKey
-from headrace.model.objects import Entry, Listing
+import msgspec
+
+from headrace.model.errors import InvalidKey, Unavailable
+from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo
 from headrace.stores.http import Headers
+from headrace.stores.s3_xml import ListPage
+
+_MOST_KEYS = 1000
+_FEW_KEYS = 16
+"""Asked for first on a level where a page most likely goes on further below."""
 
 
 def is_seaweedfs(headers: Headers) -> bool:
@@ -52,3 +61,174 @@ class SmallestEntries:
         keys = sorted(self._entries)
         entries = tuple([self._entries[key] for key in keys[: self._limit]])
         return Listing(entries, entries[-1].key if len(keys) > self._limit and entries else None)
+
+
+class Question(msgspec.Struct, frozen=True):
+    """One ListObjectsV2 request. Strings that are empty are not sent."""
+
+    prefix: str
+    max_keys: int
+    delimiter: str = ""
+    start_after: str = ""
+    token: str = ""
+
+
+Ask = Callable[[Question], Awaitable[ListPage]]
+
+
+class OutOfOrder(Exception):
+    """A directory did not come in the order of its names; only seeing all of a listing tells its order."""
+
+
+class _Below(msgspec.Struct, frozen=True):
+    """All that lies below a directory (`key`, with its slash)."""
+
+    key: str
+    entries: tuple[Entry, ...]
+
+
+_Step = ObjectInfo | CommonPrefix | _Below
+
+
+class DirectoryWalk:
+    """One page of a listing in key order, out of listings in the order of directories. Memory for a few pages.
+
+    SeaweedFS sends a directory in the order of bare names (`a` with all below it, `a-b`, `a0`), where keys have `a/`
+    between the last two. So a directory waits until a name arrives that sorts behind its slash; those that wait at one
+    time are prefixes of each other, hence few. A directory of which one answer does not show the end is listed on its own.
+    """
+
+    def __init__(self, ask: Ask, prefix: str, delimiter: str, after: str, limit: int) -> None:
+        """`delimiter` is `/` or empty."""
+        self._ask = ask
+        self._prefix = prefix
+        self._delimiter = delimiter
+        self._after = after
+        self._limit = limit
+        self._entries: list[Entry] = []
+
+    async def listing(self) -> Listing:
+        """Raises `OutOfOrder`, and what `ask` raises."""
+        directory = self._prefix[: self._prefix.rfind("/") + 1]
+        past = self._after > directory and not self._after.startswith(directory)
+        if past or "\\" in self._prefix or (directory and not is_clean_path(directory)):
+            return Listing(())
+        levels = [self._level(directory, self._prefix)]
+        while levels and len(self._entries) <= self._limit:
+            step = await levels[-1].following()
+            match step:
+                case None:
+                    levels.pop()
+                case ObjectInfo():
+                    self._entries.append(step)
+                case _Below():
+                    self._entries += sorted(step.entries, key=_key)
+                case CommonPrefix() if not self._delimiter:
+                    levels.append(self._level(step.key, step.key))
+                case CommonPrefix():
+                    await self._roll_up(step, guessed=step.key in levels[-1].guesses)
+        entries = tuple(self._entries[: self._limit])
+        return Listing(entries, entries[-1].key if entries and len(self._entries) > self._limit else None)
+
+    def _level(self, directory: str, prefix: str) -> _Level:
+        # One more than may be listed tells that something follows.
+        wanted = min(_MOST_KEYS, self._limit + 1 - len(self._entries))
+        return _Level(self._ask, directory, Question(prefix, wanted, delimiter=self._delimiter), self._after)
+
+    async def _roll_up(self, directory: CommonPrefix, *, guessed: bool) -> None:
+        if directory.key <= self._after:
+            return
+        if guessed:
+            page = await self._ask(Question(directory.key[:-1], 2, delimiter="/"))  # an object of that name may come first
+            if directory not in page.entries:
+                return
+        self._entries.append(directory)
+
+
+class _Level:
+    """What one directory holds in key order, from where something behind `after` may lie."""
+
+    def __init__(self, ask: Ask, directory: str, question: Question, after: str) -> None:
+        """`question` asks for all of it, or for what begins with its prefix."""
+        self._ask = ask
+        self._directory = directory
+        self._all = question
+        self._after = after
+        begun = after[len(directory) :] if after.startswith(directory) else ""
+        self._first, inside, _ = begun.partition("/")
+        names = [self._first[:end] for end in range(1, len(self._first) + 1)]
+        # The server starts behind a name, but below a directory whose name begins that name more may follow in key order.
+        before = [name for name in names if name == self._first or self._first[len(name)] < "/"]
+        self._waiting: list[_Below | CommonPrefix] = [
+            CommonPrefix(f"{directory}{name}/") for name in before if (directory + name).startswith(question.prefix)
+        ]
+        self.guesses = frozenset(guess.key for guess in self._waiting)
+        """Directories that may be there: nobody has seen them yet."""
+        self._arrived: deque[_Step] = deque()
+        self._last = ""
+        self._question: Question | None = self._behind(self._first, _FEW_KEYS if inside else question.max_keys)
+
+    async def following(self) -> _Step | None:
+        """The next object, or directory whose turn it is, with all below it or without; None at the end."""
+        while True:
+            while not self._arrived and self._question is not None:
+                await self._go_on(self._question)
+            head = self._arrived[0] if self._arrived else None
+            if self._waiting and (head is None or self._waiting[-1].key < head.key):
+                return self._waiting.pop()
+            if head is None:
+                return None
+            self._arrived.popleft()
+            if isinstance(head, ObjectInfo):
+                return head
+            self._waiting.append(head)
+
+    async def _go_on(self, question: Question) -> None:
+        page = await self._ask(question)
+        prefix = self._all.prefix
+        named = [(self._name(entry), entry) for entry in page.entries if entry.key.startswith(prefix)]
+        for kind in (ObjectInfo, CommonPrefix):  # sent apart
+            apart = [name for name, entry in named if isinstance(entry, kind)]
+            if apart != sorted(apart) or (apart and apart[0] < self._last):
+                raise OutOfOrder
+        if page.truncated and (not page.token or page.token == question.token):
+            raise Unavailable(f"listing {prefix!r} on SeaweedFS does not get ahead, try again", path=prefix)
+        last, end = named[-1] if named else ("", None)
+        cut = page.truncated and not self._all.delimiter and end is not None and end.key != self._directory + last
+        self._last = max((name for name, _ in named), default=self._last)
+        named.sort(key=lambda found: (found[0], found[1].key))
+        for name, found in groupby(named, key=lambda found: found[0]):
+            if not self._first or name > self._first:
+                self._arrived.extend(self._steps(name, [entry for _, entry in found], cut=cut and name == last))
+        if not page.truncated:
+            self._question = None
+        elif cut:
+            # Below a directory that fills an answer the page most likely ends; of small ones there may be many.
+            several = named[0][0] != last
+            self._question = self._behind(last, 4 * question.max_keys if several else _FEW_KEYS)
+        else:
+            self._question = msgspec.structs.replace(self._all, token=page.token)
+
+    def _steps(self, name: str, entries: list[Entry], *, cut: bool) -> Iterator[_Step]:
+        """What the entries of one name are; `cut`: more of them follow."""
+        below = f"{self._directory}{name}/"
+        for entry in entries:
+            if entry.key == self._directory + name and entry.key > self._after:
+                yield entry
+        inside = [entry for entry in entries if entry.key.startswith(below)]
+        if not inside or (below <= self._after and not self._after.startswith(below)):
+            return
+        yield CommonPrefix(below) if cut or self._all.delimiter else _Below(below, tuple(inside))
+
+    def _name(self, entry: Entry) -> str:
+        return entry.key[len(self._directory) :].partition("/")[0]
+
+    def _behind(self, name: str, most: int) -> Question:
+        """What follows a name and all below it, and maybe more: the server reads back-slashes and dots as paths."""
+        plain = name.partition("\\")[0]
+        start = "" if plain in ("", ".", "..") else self._directory + plain
+        return msgspec.structs.replace(self._all, start_after=start, max_keys=min(most, self._all.max_keys))
+
+
+def _key(entry: Entry) -> str:
+    return entry.key
