@@ -83,13 +83,12 @@ class Pump:
             self.body_sent = len(body)
             self._total += len(body)
             return True
-        ready = None if isinstance(body, Chunks) else body.ready
         self.body_sent = 0
-        if ready is None:
+        if isinstance(body, Chunks) or body.ready is None:
             self.streaming = body
             self._head = head
             return False
-        size = body.range.length
+        ready, size = body.ready, body.range.length
         if size <= WRITE_BYTES and FileSlice not in map(type, ready):
             self.put(head, cast("tuple[Buffer, ...]", ready), size)
             return True
