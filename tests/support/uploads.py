@@ -20,8 +20,8 @@ from headrace.gateways.http.body import IncomingBody
 from headrace.gateways.http.head import CHUNKED, HeadParser, body_length
 from headrace.gateways.http.messages import BadFraming, Glanced, Request, Response, render_fields
 from headrace.gateways.http.server import HttpServer
-from headrace.gateways.s3.auth import Authenticator
-from headrace.gateways.s3.context import Call
+from headrace.gateways.s3.auth import Authenticator, Identity
+from headrace.gateways.s3.context import Call, Noted
 from headrace.gateways.s3.errors import S3Error, error_body
 from headrace.gateways.s3.incoming import incoming_body
 from headrace.gateways.s3.keys import KeyRing
@@ -145,9 +145,16 @@ def call_for(
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items())]
     request = HeadParser(100).parse("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n", "peer")
     give_body(request, body, cuts, cut_at, asked)
-    identity = Authenticator(KeyRing({KEY_ID: SECRET}), REGION).identify(request, now_s)
-    route = Route(method, Level.OBJECT, "", Operation.NOT_IMPLEMENTED, Action.WRITE)
-    return Call(request, identity, read_target(request, ""), route, Namespace(MountTable(())), Policy(), REGION, now_s)
+    authenticator = Authenticator(KeyRing({KEY_ID: SECRET}), REGION)
+    return call_of(request, authenticator.identify(request, now_s), now_s, authenticator)
+
+
+def call_of(request: Request, identity: Identity, now_s: float, authenticator: Authenticator) -> Call:
+    """What an operation would be handed, over a namespace without mounts."""
+    route = Route(request.method.decode(), Level.OBJECT, "", Operation.NOT_IMPLEMENTED, Action.WRITE)
+    namespace = Namespace(MountTable(()))
+    target = read_target(request, "")
+    return Call(request, identity, target, route, namespace, Policy(), REGION, now_s, authenticator, Noted(), lambda _: None)
 
 
 def give_body(request: Request, body: bytes, cuts: tuple[int, ...], cut_at: int | None, asked: list[bool] | None) -> None:
@@ -240,10 +247,7 @@ class Door:
 
     async def _take(self, request: Request) -> Response:
         now_s = time.time()
-        target = read_target(request, "")
-        identity = self._authenticator.identify(request, now_s)
-        route = Route(request.method.decode(), Level.OBJECT, "", Operation.NOT_IMPLEMENTED, Action.WRITE)
-        call = Call(request, identity, target, route, Namespace(MountTable(())), Policy(), REGION, now_s)
+        call = call_of(request, self._authenticator.identify(request, now_s), now_s, self._authenticator)
         if request.method == b"POST":
             upload = await read_post(call, self._authenticator)
             data = await self._drain(upload.body)
