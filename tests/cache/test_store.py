@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from headrace.cache import fill
 from headrace.model.errors import CorruptData, InvalidRange, NotFound, Unavailable, VersionChanged
 from headrace.model.events import PagesDropped, TierFault
 from headrace.model.mounts import Residency
@@ -17,6 +19,7 @@ from headrace.model.objects import ByteRange
 from headrace.model.reading import FileSlice, Served
 from headrace.stores.faulty import Fault, FaultyStore
 from headrace.stores.memory import MemoryStore
+from headrace.testing.disk import FaultyDisk
 from support.caching import CHUNK, PAGE, Rig, body_of, ready_bytes, until
 
 BIG = os.urandom(5 * CHUNK + 1234)
@@ -58,6 +61,80 @@ async def test_cold_object_takes_one_round_trip(tmp_path: Path) -> None:
     rig, memory, _ = rig_of(tmp_path)
     assert await body_of(await rig.store.read("small")) == b"small body"
     assert memory.calls == {"read": 1}
+    await rig.pages.close()
+
+
+class HeldDisk(FaultyDisk):
+    """Growing fills are opened only when `let_go` is set. `parts` counts who wanted to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+        self.parts = 0
+
+    def open(self, path: str, flags: int) -> int:
+        if path.endswith(".part"):
+            self.parts += 1
+            assert self.let_go.wait(20)
+        return super().open(path, flags)
+
+
+async def test_small_cold_object_reaches_its_reader_before_a_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fill, "_CLAIM_BUDGET_S", 60.0)
+    disk = HeldDisk()
+    rig, memory, _ = rig_of(tmp_path, disk=disk)
+    try:
+        reading = await asyncio.wait_for(rig.store.read("small"), 5)
+        assert await asyncio.wait_for(body_of(reading), 5) == b"small body"
+        assert not rig.segment_files()
+        joined = await asyncio.wait_for(rig.store.read("small"), 5)
+        assert await asyncio.wait_for(body_of(joined), 5) == b"small body"
+        await until(lambda: disk.parts)
+    finally:
+        disk.let_go.set()
+    await rig.settled()
+    assert len(rig.segment_files()) == 1
+    assert rig.store.peek("small", None) is not None
+    assert memory.calls == {"read": 1}
+    await rig.pages.close()
+
+
+async def test_small_body_that_breaks_makes_no_file(tmp_path: Path) -> None:
+    disk = HeldDisk()
+    disk.let_go.set()
+    rig, _, faulty = rig_of(tmp_path, disk=disk)
+    faulty.add(Fault(cut_at=3))
+    with pytest.raises(Unavailable):
+        await body_of(await rig.store.read("small"))
+    assert faulty.injected
+    await rig.settled()
+    assert disk.parts == 0
+    assert await body_of(await rig.store.read("small")) == b"small body"
+    await rig.settled()
+    assert len(rig.segment_files()) == 1
+    await rig.pages.close()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_short_range_is_verified_at_its_first_reading_and_needs_no_stream(tmp_path: Path, damaged: bool) -> None:
+    rig, _, _ = rig_of(tmp_path)
+    await body_of(await rig.store.read("big"))
+    await rig.settled()
+    if damaged:
+        await _damage(rig, "flip")
+    await rig.restart()
+    await rig.store.info("big")
+    reading = rig.store.peek("big", ByteRange(0, CHUNK))
+    if damaged:
+        assert reading is None
+        assert rig.pages.stats().corrupt == 1
+    else:
+        assert reading is not None
+        assert all(isinstance(piece, FileSlice) for piece in reading.ready or ())
+        assert ready_bytes(reading) == BIG[:CHUNK]
+    assert await body_of(await rig.store.read("big", ByteRange(0, CHUNK))) == BIG[:CHUNK]
     await rig.pages.close()
 
 
