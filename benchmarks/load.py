@@ -95,11 +95,12 @@ def peak_rss_bytes(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def conditions() -> str:
+def conditions(rounds: int = ROUNDS) -> str:
     """One line on where and when."""
+    told = f"medians of {rounds} rounds in turn" if rounds > 1 else "one round"
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     return (
         f"{day}, {os.cpu_count()} cores ({cpu}), Linux {platform.release()}, Python {platform.python_version()}, "
-        f"load {os.getloadavg()[0]:.1f}; medians of {ROUNDS} rounds in turn"
+        f"load {os.getloadavg()[0]:.1f}; {told}"
     )

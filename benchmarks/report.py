@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from load import conditions
+from load import ROUNDS, conditions
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -32,9 +32,9 @@ class Row:
         return self.value >= self.wanted if self.sense == "at least" else self.value <= self.wanted
 
 
-def emit(name: str, title: str, rows: Sequence[Row]) -> None:
+def emit(name: str, title: str, rows: Sequence[Row], *, rounds: int = ROUNDS) -> None:
     """Print the table and keep it under results/."""
-    found = conditions()
+    found = conditions(rounds)
     lines = [
         f"## {title}",
         "",
