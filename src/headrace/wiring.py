@@ -367,6 +367,7 @@ async def open_remote(
         credentials="env:REMOTE",
         freshness="verify",
         write=WriteMode.THROUGH,
+        create_buckets=True,
     )
     store = bare_store(spec, Parts(clock, _ignore, environ), mount="/")
     if handoff_socket is not None:
