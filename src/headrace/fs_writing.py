@@ -17,16 +17,16 @@ from fsspec.core import get_compression
 from headrace.gateways import changing, sending, writing
 from headrace.model.errors import Unsupported
 from headrace.model.objects import ObjectInfo
-from headrace.model.writing import ALWAYS, Attributes
+from headrace.model.writing import ALWAYS, Attributes, Condition
 from headrace.namespace.namespace import Namespace
 from headrace.session import Session
 from headrace.writefile import PackedWriting, TextWriting, WritingFile
 
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
-_MODES = {"overwrite": False, "create": True}
+_MODES = {"overwrite": ALWAYS, "create": writing.ABSENT}
 
 
-def _is_exclusive(mode: str) -> bool:
+def _condition(mode: str) -> Condition:
     if mode not in _MODES:
         raise ValueError(f"mode {mode!r}: write 'overwrite' or 'create'")
     return _MODES[mode]
@@ -65,16 +65,16 @@ class WritingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec ships 
             raise Unsupported(f"open {path} with mode {mode!r}: objects are written whole, with wb, xb or ab", path=path)
         if mode == "ab":
             return self.session.run(partial(_appended, path=path, autocommit=autocommit))
-        begun = self.session.run(partial(writing.outgoing, path=path, exclusive=mode == "xb"))
+        begun = self.session.run(partial(writing.outgoing, path=path, condition=writing.ABSENT if mode == "xb" else ALWAYS))
         return WritingFile(begun, mode=mode, autocommit=autocommit)
 
     async def _pipe_file(self, path: str, value: Any, mode: str = "overwrite", **_: Any) -> None:
         inner = self._strip_protocol(path)
-        condition = writing.ABSENT if _is_exclusive(mode) else ALWAYS
+        condition = _condition(mode)
         if not self._intrans:
             await self.session.call(partial(writing.write_bytes, path=inner, data=value, condition=condition))
             return
-        held = await self.session.call(partial(_held, path=inner, value=value, exclusive=bool(condition)))
+        held = await self.session.call(partial(_held, path=inner, value=value, condition=condition))
         self.transaction.files.append(held)
 
     async def _put_file(
@@ -87,7 +87,7 @@ class WritingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec ships 
         callback.set_size((await asyncio.to_thread(source.stat)).st_size)
 
         async def work(namespace: Namespace) -> WritingFile | None:
-            made = await writing.outgoing(namespace, inner, attributes, exclusive=_is_exclusive(mode))
+            made = await writing.outgoing(namespace, inner, attributes, condition=_condition(mode))
             made.progress = callback.relative_update
             if self._intrans:
                 await sending.send_file(made, source, hold=True)
@@ -168,8 +168,8 @@ async def _appended(namespace: Namespace, path: str, autocommit: bool) -> Writin
     return WritingFile(longer, mode="ab", first=first, position=size, autocommit=autocommit)
 
 
-async def _held(namespace: Namespace, path: str, value: Any, exclusive: bool) -> WritingFile:
-    made = await writing.outgoing(namespace, path, exclusive=exclusive)
+async def _held(namespace: Namespace, path: str, value: Any, condition: Condition) -> WritingFile:
+    made = await writing.outgoing(namespace, path, condition=condition)
     try:
         await writing.fill(made, value, hold=True)
     except BaseException:  # whatever it is: tidied up here, raised on

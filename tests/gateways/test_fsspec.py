@@ -9,7 +9,6 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pandas

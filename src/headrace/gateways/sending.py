@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from functools import partial
 from pathlib import Path
 
 from headrace.gateways.writing import PART_BYTES, Outgoing
 from headrace.model.errors import CorruptData
+from headrace.model.uploads import Part
+from headrace.stores.parts import parts_etag
 from headrace.stores.s3_parts import part_bytes
+
+_MD5_DIGITS = 32
 
 
 async def send_file(made: Outgoing, source: Path, *, hold: bool = False) -> os.stat_result:
@@ -54,3 +59,23 @@ def _read(fd: int, start: int, length: int) -> bytearray:
             raise CorruptData(f"the file became shorter while it was sent: {start + len(data)} bytes are left")
         data += piece
     return data
+
+
+def file_etag(source: Path, like: str) -> str:
+    """The ETag that `source` would have if it was sent as the object with the ETag `like` was; empty where that is not known.
+
+    Blocks for reading the file. Raises `OSError`.
+    """
+    size = source.stat().st_size
+    with source.open("rb") as file:
+        if "-" not in like:
+            if len(like) != _MD5_DIGITS:
+                return ""
+            return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+        step = part_bytes(size)
+        if like.rpartition("-")[2] != str(-(-size // step)):
+            return ""
+        parts: list[Part] = []
+        while data := file.read(step):
+            parts.append(Part(len(parts) + 1, hashlib.md5(data, usedforsecurity=False).hexdigest()))
+    return parts_etag(parts)

@@ -77,6 +77,12 @@ class Outgoing:
         self._next = 1
         self._rest: Buffer = b""
         self._ended = False
+        self._paused = False
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it ended without an object, and an upload that may be taken up was kept."""
+        return self._paused
 
     @property
     def next_part_bytes(self) -> int:
@@ -146,9 +152,10 @@ class Outgoing:
         return info
 
     async def give_up(self, error: BaseException) -> None:
-        """`discard` it because of `error`, or only `pause` when it is `resumable`."""
-        if self.resumable and isinstance(error, (Unavailable, asyncio.CancelledError)):
-            await self.pause()
+        """`discard` it because of `error`, or only stop when it is `resumable`."""
+        if self.resumable and not self._ended and isinstance(error, (Unavailable, asyncio.CancelledError)):
+            await self._stop()
+            self._paused = True
         else:
             await self.discard()
 
@@ -156,14 +163,13 @@ class Outgoing:
         """Leave nothing of it. Does nothing once it was published."""
         if self._ended:
             return
-        await self.pause()
+        await self._stop()
         if self._upload is not None:
             # What cannot be removed now is never seen, and stores sweep what is left of uploads.
             with suppress(HeadraceError):
                 await self._uploads.abort(self._upload)
 
-    async def pause(self) -> None:
-        """Stop sending and keep the upload, for another `go_on`."""
+    async def _stop(self) -> None:
         self._ended = True
         sending = tuple(self._sending)
         for task in sending:
@@ -231,20 +237,20 @@ async def outgoing(
     path: str,
     attributes: Attributes = PLAIN,
     *,
-    exclusive: bool = False,
+    condition: Condition = ALWAYS,
     gate: asyncio.Semaphore | None = None,
 ) -> Outgoing:
     """An object to be written, refused here as far as that is known already.
 
-    Raises `IsADirectoryError` for a path without a key, `ReadOnly`, and with `exclusive` `FileExistsError`.
+    Raises `IsADirectoryError` for a path without a key, `ReadOnly`, and for `ABSENT` `FileExistsError`.
     """
     check_object_path(path)
     namespace.writable("/" + path)
-    if exclusive:
+    if condition == ABSENT:
         with suppress(NotFound):
             await namespace.info("/" + path)
             raise FileExistsError(f"{path} exists already")
-    return Outgoing(namespace, path, attributes, condition=ABSENT if exclusive else ALWAYS, gate=gate)
+    return Outgoing(namespace, path, attributes, condition=condition, gate=gate)
 
 
 async def appending(namespace: Namespace, path: str) -> tuple[Outgoing, bytes, int]:
