@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,7 +88,7 @@ def _inward(client: Client, sender: Sender, ends: Ends, tally: Tally, *, recursi
     source, base = Path(ends.source), ends.target.rstrip("/")
     if not recursive:
         if source.is_dir():
-            raise NotFound(f"{source} is a directory: copy all below it with `headrace cp -r`", path=str(source))
+            raise IsADirectoryError(errno.EISDIR, "a directory: copy all below it with `headrace cp -r`", str(source))
         yield str(source), partial(sender.send, source, _named(client, ends.target, source.name))
         return
     for file, relative in files_below(source, tally.fail):
@@ -105,9 +106,12 @@ def _within(client: Client, sender: Sender, ends: Ends, tally: Tally, *, recursi
 
 def _named(client: Client, target: str, name: str) -> str:
     """`target`, or `name` in it where it is a directory."""
-    if target.endswith("/") or target.count("/") == 1 or is_directory(client, target):
+    if target.endswith("/") or target.count("/") == 1:
         return f"{target.rstrip('/')}/{name}"
-    return target
+    try:
+        return f"{target}/{name}" if is_directory(client, target) else target
+    except NotFound:
+        return target
 
 
 def _below(client: Client, root: str) -> Iterator[tuple[str, str]]:

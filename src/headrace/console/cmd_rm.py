@@ -94,7 +94,8 @@ class _Removing:
     def remove(self, client: Client, whole: str, found: list[ObjectInfo], *, recursive: bool) -> None:
         before = self.removed + self.failed
         objects = iter(found) if found else _below(client, whole)
-        run_all(((info.key, partial(self._one, client, info)) for info in objects), self._done, self._fail, parallel=_PARALLEL)
+        jobs = ((info.key, partial(self._one, client, info)) for info in objects)
+        run_all(jobs, self._done, self._fail, parallel=1 if self._dry_run else _PARALLEL)
         if recursive and self.removed + self.failed == before:
             raise NotFound(f"there is no {whole}: `headrace ls` shows what there is", path=whole)
 

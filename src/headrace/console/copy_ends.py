@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +52,7 @@ def files_below(root: Path, refused: Callable[[str, Exception], None]) -> Iterat
     What no object can stand for is handed to `refused`. Raises `OSError` when `root` cannot be listed.
     """
     if not root.is_dir():
-        raise NotADirectoryError(20, "Not a directory: without -r, cp copies one file", str(root))
+        raise NotADirectoryError(errno.ENOTDIR, "no directory: without -r, cp copies one file", str(root))
 
     def unreadable(error: OSError) -> None:
         refused(str(error.filename), error)
