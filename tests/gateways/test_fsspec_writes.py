@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,9 +23,12 @@ from headrace.gateways.writing import PART_BYTES
 from headrace.model.errors import AccessDenied, ConditionFailed, Unavailable, Unsupported
 from headrace.model.uploads import Part, Upload
 from headrace.model.writing import ALWAYS, Body, Condition
+from headrace.namespace.namespace import Namespace
+from headrace.session import SessionOptions
 from headrace.stores.memory import MemoryStore
+from support.accounts import MemoryAccount
 from support.node import RunningNode, running_node
-from support.writable import config_of, embedded_fs, memory_fs, remote_fs
+from support.writable import config_of, embedded_fs, memory_fs, remote_fs, writable_namespace
 
 LARGE = os.urandom(3 * PART_BYTES + 17)
 
@@ -265,6 +269,29 @@ def test_directories_are_prefixes_and_buckets_belong_to_mounts(fs: HeadraceFileS
         fs.rmdir("b/full")
 
 
+def test_buckets_are_made_and_removed_where_an_account_allows_it() -> None:
+    account = MemoryAccount("kept")
+
+    async def opener(_: SessionOptions) -> Namespace:
+        return writable_namespace(root=account)
+
+    fs = HeadraceFileSystem(opener=opener, skip_instance_cache=True)
+    fs.mkdir("made")
+    fs.makedirs("other/a/b")
+    assert fs.ls("", detail=False) == ["kept", "made", "other"]
+    fs.pipe({"other/a/b/x": b"x", "other/y": b"y", "made/z": b"z"})
+    with pytest.raises(OSError, match="holds something"):
+        fs.rmdir("made")
+    fs.rm("other", recursive=True)
+    fs.rm("made/z")
+    fs.rmdir("made")
+    assert fs.ls("", detail=False) == ["kept"]
+    with pytest.raises(FileNotFoundError):
+        fs.rmdir("made")
+    with pytest.raises(FileNotFoundError):
+        fs.mkdir("missing/below", create_parents=False)
+
+
 def test_progress_of_a_put_is_told_part_by_part(fs: HeadraceFileSystem, tmp_path: Path) -> None:
     (tmp_path / "file.csv").write_bytes(LARGE)
     callback = Callback()
@@ -307,9 +334,12 @@ def test_threads_write_through_one_filesystem(fs: HeadraceFileSystem, store: Mem
 
 
 def check_real(fs: HeadraceFileSystem, root: Path, tmp_path: Path, settle: Callable[[], None]) -> None:
+    fsspec.register_implementation("headrace", HeadraceFileSystem, clobber=True)
     frame = pandas.DataFrame({"a": range(1000), "b": [f"row {n}" for n in range(1000)]})
-    with fs.open("b/frames/part-0.parquet", "wb") as file:
-        frame.to_parquet(file)
+    options = fs.session.options
+    frame.to_parquet(
+        "headrace://b/frames/part-0.parquet", storage_options={name: getattr(options, name) for name in options.__struct_fields__}
+    )
     pq.write_to_dataset(pa.Table.from_pandas(frame), "b/data", filesystem=fs)
     (tmp_path / "large").write_bytes(LARGE)
     fs.put(str(tmp_path / "large"), "b/large")
