@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import os
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from headrace.model.errors import Unsupported
 from headrace.model.objects import ObjectInfo
 from headrace.model.writing import ALWAYS, Attributes, Condition
 from headrace.namespace.namespace import Namespace
-from headrace.session import Session
+from headrace.session import Session, find_node
+from headrace.settings import load_settings
 from headrace.writefile import PackedWriting, TextWriting, WritingFile
 
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
@@ -151,6 +153,18 @@ class WritingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec ships 
     def rmdir(self, path: str) -> None:
         """Remove an empty bucket or directory marker. Raises `FileNotFoundError`, `OSError` when it holds something."""
         sync(self.loop, self._rmdir, path)
+
+    def sign(self, path: str, expiration: int = 100, method: str = "GET", **_: Any) -> str:
+        """A URL by which anybody may read the object (`method` "PUT": write it) for `expiration` seconds, through the node.
+
+        Raises `Unsupported` where no node serves the namespace.
+        """
+        inner = self._strip_protocol(path)
+        options = self.session.options
+        node = find_node(options, load_settings(options.config, os.environ))
+        if node is None:
+            raise Unsupported(f"{inner} is read inside this process: only a node can be asked with a URL", path=inner)
+        return node.presigned(method, "/" + inner, time.time(), expires_s=expiration)
 
     async def _touch(self, path: str, truncate: bool = True, **_: Any) -> None:
         try:

@@ -6,6 +6,7 @@ import gc
 import gzip
 import os
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -383,5 +384,10 @@ def test_what_is_written_through_a_node_is_in_the_directory(node: RunningNode, t
         check_real(fs, node.home.parent.parent / "store", tmp_path, lambda: node.cli("sync", "--wait", "/b") and None)
         with pytest.raises(AccessDenied, match=r"mount|bucket"):
             fs.mkdir("other")
+        put = urllib.request.Request(fs.sign("b/odd name+%", method="PUT"), data=b"by URL", method="PUT")
+        with urllib.request.urlopen(put, timeout=10) as answer:
+            assert answer.status == 200
+        with urllib.request.urlopen(fs.sign("b/odd name+%"), timeout=10) as answer:
+            assert answer.read() == b"by URL"
     finally:
         fs.session.close()
