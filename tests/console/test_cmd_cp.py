@@ -133,13 +133,19 @@ def test_rm_removes_what_it_showed_and_nothing_beside(config: str, files: Path, 
     assert headrace("rm", "/b/in-other", "--config", config)[0] == "1 removed\n"
 
 
+def bytes_read_by(pid: int) -> int:
+    """Of all files, the modules that it imported included."""
+    return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+
+
 def uploads_in(home: Path) -> int:
     return len(list((home / "copies").glob("*.json"))) if (home / "copies").exists() else 0
 
 
 @pytest.mark.servers
 @pytest.mark.slow
-def test_a_killed_cp_leaves_nothing_half_there_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_broken_off_cp_leaves_nothing_half_there_and_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     source = tmp_path / "large"
     body = os.urandom(1 << 20) * 400
     source.write_bytes(body)
@@ -148,12 +154,11 @@ def test_a_killed_cp_leaves_nothing_half_there_and_goes_on(tmp_path: Path) -> No
         for _ in range(3):
             copying = subprocess.Popen(command, env=node.environ)
             deadline = time.monotonic() + 30
-            while not uploads_in(node.home):  # a part may be on its way from now on
+            while bytes_read_by(copying.pid) < 10 * PART_BYTES:
                 assert time.monotonic() < deadline and copying.poll() is None
                 time.sleep(0.01)
-            time.sleep(0.15)
-            copying.send_signal(signal.SIGKILL)
-            copying.wait()
+            copying.send_signal(how)
+            assert copying.wait(15) == (-signal.SIGKILL if how == signal.SIGKILL else 1)
             assert not (tmp_path / "store" / "large").exists()
             assert uploads_in(node.home) == 1
         node.cli("cp", str(source), "headrace://b/large")

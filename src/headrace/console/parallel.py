@@ -32,14 +32,14 @@ def run_all(
             else:
                 done(result)
 
-    with ThreadPoolExecutor(parallel, thread_name_prefix="many") as pool:
-        try:
-            for name, work in jobs:
-                waiting[pool.submit(work)] = name
-                if len(waiting) >= 2 * parallel:
-                    collect()
-            while waiting:
+    pool = ThreadPoolExecutor(parallel, thread_name_prefix="many")
+    try:
+        for name, work in jobs:
+            waiting[pool.submit(work)] = name
+            if len(waiting) >= 2 * parallel:
                 collect()
-        except BaseException:  # whatever it is: tidied up here, raised on
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while waiting:
+            collect()
+    finally:
+        # After Ctrl-C nobody waits for what runs: it ends as soon as the client that it uses is closed.
+        pool.shutdown(wait=not waiting, cancel_futures=True)
