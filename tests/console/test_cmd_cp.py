@@ -167,3 +167,20 @@ def test_a_broken_off_cp_leaves_nothing_half_there_and_goes_on(tmp_path: Path, h
         assert not list((tmp_path / "store").rglob("*part*")), "no upload was left behind"
         again = json.loads(node.cli("cp", str(source), "headrace://b/large", "--json").stdout)
         assert again["skipped"]
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_rm_asks_on_a_terminal(config: str, files: Path, tmp_path: Path, answer: str) -> None:
+    headrace("cp", str(files / "empty"), "headrace://b/k", "--config", config)
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "headrace", "rm", "/b/k", "--config", config]
+    removing = subprocess.Popen(command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE)
+    os.close(theirs)
+    asked = b""
+    while b"Remove /b/k?" not in asked:
+        asked += os.read(ours, 1024)
+    os.write(ours, answer.encode() + b"\n")
+    removing.communicate(timeout=30)
+    os.close(ours)
+    assert removing.returncode == (0 if answer == "y" else 1)
+    assert (tmp_path / "store" / "k").exists() == (answer == "n")

@@ -97,6 +97,19 @@ def test_what_was_left_of_another_file_is_dropped(client: Client, store: MemoryS
     assert not store.multipart()._begun
 
 
+def test_what_was_left_is_dropped_when_the_object_is_there_already(
+    client: Client, store: MemoryStore, source: Path, leftovers: Leftovers, tmp_path: Path
+) -> None:
+    parts = Parts(store, fails_at=3)
+    with pytest.raises(Unavailable):
+        send(client, leftovers, source)
+    parts.fails_at = 0
+    client.put("/b/k", source)
+    assert send(client, leftovers, source) == (True, "etag")
+    assert not store.multipart()._begun
+    assert not any((tmp_path / "copies").iterdir())
+
+
 def test_an_upload_that_is_gone_from_the_store_begins_again(
     client: Client, store: MemoryStore, source: Path, leftovers: Leftovers
 ) -> None:

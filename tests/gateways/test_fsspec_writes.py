@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import gzip
 import os
@@ -20,7 +21,7 @@ from fsspec.callbacks import Callback
 
 from headrace.fs import HeadraceFileSystem
 from headrace.gateways import writing
-from headrace.gateways.writing import PART_BYTES
+from headrace.gateways.writing import PART_BYTES, Outgoing
 from headrace.model.errors import AccessDenied, ConditionFailed, Unavailable, Unsupported
 from headrace.model.uploads import Part, Upload
 from headrace.model.writing import ALWAYS, Body, Condition
@@ -177,6 +178,16 @@ def test_a_failing_part_fails_the_file_and_leaves_nothing(fs: HeadraceFileSystem
         file.write(LARGE)
     assert not fs.exists("b/k")
     assert uploads_of(store) == 0
+
+
+async def test_parts_that_are_given_up_before_they_begin_leave_their_room_to_others(store: MemoryStore) -> None:
+    gate = asyncio.Semaphore(2)
+    made = Outgoing(writable_namespace(b=store), "b/k", gate=gate)
+    await made.add(LARGE[:PART_BYTES])
+    await made.add(LARGE[PART_BYTES:])
+    await made.discard()
+    async with asyncio.timeout(5), gate, gate:
+        assert uploads_of(store) == 0
 
 
 def test_a_transaction_appears_at_its_end_or_not_at_all(fs: HeadraceFileSystem, store: MemoryStore, tmp_path: Path) -> None:

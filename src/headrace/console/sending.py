@@ -114,6 +114,8 @@ class Sender:
         there = self._there(path)
         if there is not None and there.size == size and there.etag == file_etag(source, there.etag):
             self._report(size)
+            if size > writing.PART_BYTES:
+                self._client.session.run(partial(self._drop_left, source=source, path=path))
             return Copied(str(source), path, size, True, "etag")
         info, etag = self._client.session.run(partial(self._send, source=source, path=path))
         return Copied(str(source), path, info.size, False, self._verified(source, info, etag))
@@ -153,6 +155,20 @@ class Sender:
             if claim is not None:
                 claim.end(keep=made.is_paused)
         return info, made.expected_etag
+
+    async def _drop_left(self, namespace: Namespace, source: Path, path: str) -> None:
+        """Nobody needs what an earlier run left: the object is there."""
+        claim = self._leftovers.claim(source, path)
+        if claim is None:
+            return
+        left = claim.read()
+        try:
+            if left is not None:
+                await NamespaceUploads(namespace).abort(left.upload)
+        except NoSuchUpload:
+            pass
+        finally:
+            claim.end(keep=False)
 
     def _verified(self, source: Path, info: ObjectInfo, etag: str) -> str:
         """How the object is known to have the file's bytes. A store whose ETags are no MD5s is asked for them."""

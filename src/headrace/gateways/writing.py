@@ -119,7 +119,7 @@ class Outgoing:
         task = asyncio.ensure_future(self._send(upload, self._next, data))
         self._next += 1
         self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(self._sent)
 
     async def seal(self, rest: Made, *, hold: bool = False) -> None:
         """The last bytes, and the wait until all parts are there. With `hold`, long until `publish`, only few stay in memory."""
@@ -206,8 +206,11 @@ class Outgoing:
             self.progress(len(data))
         except Exception as error:  # noqa: BLE001  whatever it is: raised by the call that waits for the parts
             self._failure = self._failure or error
-        finally:
-            self._gate.release()
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        # Not in the task itself: one that is cancelled before it begins never comes to its `finally`.
+        self._sending.discard(task)
+        self._gate.release()
 
     async def _publish(self) -> ObjectInfo:
         if self._upload is not None:
