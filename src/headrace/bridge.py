@@ -32,6 +32,7 @@ class _LoopThread:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.open: weakref.WeakSet[_Closes] = weakref.WeakSet()
+        self.open_first: weakref.WeakSet[_Closes] = weakref.WeakSet()
         self.thread = threading.Thread(target=self._run, name="headrace-io", daemon=True)
         self.thread.start()
 
@@ -51,7 +52,8 @@ class _LoopThread:
             self.loop.close()
 
     async def _wind_down(self) -> None:
-        await asyncio.gather(*(thing.aclose() for thing in tuple(self.open)), return_exceptions=True)
+        for things in (self.open_first, self.open):
+            await asyncio.gather(*(thing.aclose() for thing in tuple(things)), return_exceptions=True)
         mine = asyncio.current_task()
         left = [task for task in asyncio.all_tasks() if task is not mine]
         for task in left:
@@ -106,9 +108,15 @@ def loop() -> asyncio.AbstractEventLoop:
     return _thread().loop
 
 
-def keep(thing: _Closes) -> None:
-    """Close `thing` at exit if it still lives then. It must belong to this process's loop."""
-    _thread().open.add(thing)
+def keep(thing: _Closes, *, first: bool = False) -> None:
+    """Close `thing` at exit if it still lives then; `first`, before what it may need. It must belong to this process's loop."""
+    (_thread().open_first if first else _thread().open).add(thing)
+
+
+def drop(work: Coroutine[Any, Any, Any]) -> None:
+    """Start `work` and wait for nothing, not even for it to begin: for finalisers, which may run when all is over."""
+    with contextlib.suppress(RuntimeError):
+        submit(work)
 
 
 def submit(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:

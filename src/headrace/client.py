@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
 
+from headrace.gateways import changing, writing
 from headrace.gateways import fsspec as calls
+from headrace.gateways.sending import send_file
 from headrace.model.errors import NotFound
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo, with_key
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Condition
 from headrace.namespace.namespace import Namespace
 from headrace.openfile import HeadraceFile, ObjectReader
 from headrace.session import Mode, Session, SessionOptions
@@ -93,6 +97,26 @@ class Client:
         """Many ranges in one go, neighbours joined; those of one path are of one version. Starts must not be negative."""
         return self.session.run(lambda namespace: _read_many(namespace, ranges))
 
+    def put(self, path: str, data: bytes | Path, *, attributes: Attributes = PLAIN, condition: Condition = ALWAYS) -> ObjectInfo:
+        """The object with `data`, or with the bytes of a file: whole or not at all. For what is made piece by piece use fsspec.
+
+        Raises `ReadOnly` where the mount takes no writes, `ConditionFailed` (`FileExistsError` for `if_none_match="*"`).
+        """
+        whole = namespace_path(path)
+        work = partial(_put, path=whole[1:], data=data, attributes=attributes, condition=condition)
+        return with_key(self.session.run(work), whole)
+
+    def delete(self, path: str, *, condition: Condition = ALWAYS) -> None:
+        """Remove the object; that there is none is no error. Raises `ReadOnly`, `ConditionFailed`."""
+        whole = namespace_path(path)
+        self.session.run(lambda namespace: namespace.delete(whole, condition=condition))
+
+    def copy(self, source: str, target: str, *, condition: Condition = ALWAYS) -> ObjectInfo:
+        """The object at `target`, made of the one at `source` with its attributes. Raises `NotFound`, `ReadOnly`."""
+        origin, whole = namespace_path(source), namespace_path(target)
+        work = partial(changing.copy, source=origin[1:], target=whole[1:], condition=condition)
+        return with_key(self.session.run(work)[1], whole)
+
     def iter_bytes(self, path: str, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
         """The whole object in pieces of `chunk_bytes`, the last one shorter."""
         with self.open(path) as opened:
@@ -121,6 +145,14 @@ class Client:
             after = page.after
         if not seen and prefix:
             yield self.stat(base + prefix.removesuffix("/"))
+
+
+async def _put(namespace: Namespace, path: str, data: bytes | Path, attributes: Attributes, condition: Condition) -> ObjectInfo:
+    if not isinstance(data, Path):
+        return await writing.write_bytes(namespace, path, data, attributes, condition=condition)
+    made = await writing.outgoing(namespace, path, attributes, condition=condition)
+    await send_file(made, data)
+    return await made.publish()
 
 
 async def _list(namespace: Namespace, *, root: str, prefix: str, delimiter: str, after: str) -> Listing:

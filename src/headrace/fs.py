@@ -1,4 +1,4 @@
-"""The fsspec filesystem `headrace://bucket/key`: reads, remote or embedded as the settings say."""
+"""The fsspec filesystem `headrace://bucket/key`, remote or embedded as the settings say. `fs_writing.py` has what writes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import os
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from fsspec.asyn import AsyncFileSystem
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.utils import stringify_path
 
 from headrace import bridge
+from headrace.fs_writing import WritingFileSystem
 from headrace.gateways import fsspec as calls
-from headrace.model.errors import NotFound, Unsupported
+from headrace.model.errors import NotFound
 from headrace.model.objects import ObjectInfo
 from headrace.openfile import BUFFER_BYTES, HeadraceFile, ObjectReader
 from headrace.session import Mode, Opener, Session, SessionOptions
+from headrace.writefile import WritingFile
 
 Details = dict[str, Any]
 
@@ -40,48 +41,16 @@ def _details(node: calls.Node) -> Details:
     }
 
 
-def _refuse(what: str, path: object) -> NoReturn:
-    raise Unsupported(f"{what} {path}: this release of Headrace reads only; write to the store itself", path=str(path))
-
-
 def _only_missing(error: Exception) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
-class _ReadOnly(AsyncFileSystem):  # type: ignore[misc]  # fsspec ships no types
-    """Every verb of fsspec that writes, refused in words."""
+class HeadraceFileSystem(WritingFileSystem):
+    """Data through Headrace. Options are those of `headrace.Client.connect`; all have defaults.
 
-    async def _pipe_file(self, path: str, *_: Any, **__: Any) -> None:
-        _refuse("write", path)
-
-    async def _put_file(self, _lpath: str, rpath: str, *_: Any, **__: Any) -> None:
-        _refuse("write", rpath)
-
-    async def _cp_file(self, _path1: str, path2: str, **_: Any) -> None:
-        _refuse("copy to", path2)
-
-    async def _rm_file(self, path: str, **_: Any) -> None:
-        _refuse("remove", path)
-
-    async def _mkdir(self, path: str, *_: Any, **__: Any) -> None:
-        _refuse("make directory", path)
-
-    async def _makedirs(self, path: str, *_: Any, **__: Any) -> None:
-        _refuse("make directory", path)
-
-    def open(self, path: Any, mode: str = "rb", **options: Any) -> Any:
-        """As fsspec's `open`. Raises `Unsupported` for every mode that writes."""
-        if set(mode) & set("wax+"):
-            _refuse(f"open with mode {mode!r}", path)
-        return super().open(path, mode=mode, **options)
-
-
-class HeadraceFileSystem(_ReadOnly):
-    """Reads through Headrace. Options are those of `headrace.Client.connect`; all have defaults.
-
-    A directory is whatever has keys below it. An open file reads one version until it is closed.
-    Listings are not cached here: freshness is the mount's to say. Every write raises `Unsupported`.
+    A directory is whatever has keys below it. A file open for reading reads one version until it is closed; one that is
+    written appears when it is closed. Listings are not cached here: freshness is the mount's to say.
     """
 
     protocol = "headrace"
@@ -203,10 +172,12 @@ class HeadraceFileSystem(_ReadOnly):
         callback.set_size(details["size"])
         await self.session.call(partial(calls.copy_out, path=path, target=target, progress=callback.relative_update))
 
-    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **_: Any) -> HeadraceFile:
-        if mode != "rb":
-            _refuse(f"open with mode {mode!r}", path)
+    def _open(
+        self, path: str, mode: str = "rb", block_size: int | None = None, autocommit: bool = True, **_: Any
+    ) -> HeadraceFile | WritingFile:
         path = self._strip_protocol(path)
+        if mode != "rb":
+            return self.open_for_writing(path, mode, autocommit=autocommit)
         info = self._object(path)
         reader = ObjectReader(self.session, path, info)
         return HeadraceFile(reader, buffer_bytes=min(max(block_size or 0, BUFFER_BYTES), 16 * BUFFER_BYTES))

@@ -18,6 +18,7 @@ from headrace.gateways import fsspec as calls
 from headrace.model.clock import SystemClock
 from headrace.model.errors import SettingsError
 from headrace.model.objects import ByteRange, Version
+from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, presign_query, quote_path
 from headrace.namespace.namespace import Namespace
 from headrace.node.home import Home, read_addresses
 from headrace.settings import CONFIG_NAME, Settings, load_settings
@@ -174,11 +175,31 @@ def _no_events(_: object) -> None:
     """The client keeps no metrics: the node does."""
 
 
-async def open_by_settings(options: SessionOptions) -> Namespace:
-    """The namespace that `options`, the environment and `headrace.toml` together mean. Raises `SettingsError`."""
+class NodeAccess(msgspec.Struct, frozen=True):
+    """A node's data port, and the key to it."""
 
+    endpoint: str
+    key: KeyPair
+    region: str
+    is_own: bool
+    """Whether it is the node of the settings' home."""
+
+    def presigned(self, method: str, path: str, now_s: float, *, expires_s: int) -> str:
+        """A URL by which anybody may make one request for `path`, `/bucket/key`, for `expires_s` seconds."""
+        quoted = quote_path(path.encode())
+        host = urlsplit(self.endpoint).netloc.encode()
+        request = UnsignedRequest(method.encode(), quoted, (), ((b"host", host),))
+        identity = SigningIdentity(self.key.key_id, self.key.secret, self.region)
+        query = presign_query(request, identity, now_s, expires_s=expires_s)
+        return f"{self.endpoint.rstrip('/')}{quoted.decode()}?{query.decode()}"
+
+
+def find_node(options: SessionOptions, settings: Settings) -> NodeAccess | None:
+    """The node that `options`, the environment and `settings` together mean; None: none, all is done in this process.
+
+    Raises `SettingsError`.
+    """
     environ = os.environ
-    settings = load_settings(options.config, environ)
     endpoint = options.endpoint or environ.get("HEADRACE_ENDPOINT") or ""
     mode: str = options.mode
     if mode == "auto":
@@ -188,18 +209,32 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
             raise SettingsError(f"no server runs here and no {CONFIG_NAME} was found: start one with `headrace up`")
         if endpoint and options.endpoint:
             raise SettingsError("an embedded client has no endpoint: leave it out, or use mode='remote'")
-        return await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
+        return None
     key = find_key(options, settings.home, environ)
     if key is None:
         raise SettingsError(
             "no access key: set HEADRACE_ACCESS_KEY_ID and HEADRACE_SECRET_ACCESS_KEY, or run where "
             f"{settings.home / CREDENTIALS_NAME} can be read"
         )
-    local = Home(settings.home).handoff_socket
     own = _own_endpoint(settings)
-    handoff = str(local) if (not endpoint or _address(endpoint) == _address(own)) and local.exists() else None
+    is_own = not endpoint or _address(endpoint) == _address(own)
+    return NodeAccess(endpoint or own, key, settings.gateway.region, is_own)
+
+
+async def open_by_settings(options: SessionOptions) -> Namespace:
+    """The namespace that `options`, the environment and `headrace.toml` together mean. Raises `SettingsError`."""
+    settings = load_settings(options.config, os.environ)
+    node = find_node(options, settings)
+    if node is None:
+        return await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
+    local = Home(settings.home).handoff_socket
     return await wiring.open_remote(
-        endpoint or own, key.key_id, key.secret, region=settings.gateway.region, clock=SystemClock(), handoff_socket=handoff
+        node.endpoint,
+        node.key.key_id,
+        node.key.secret,
+        region=node.region,
+        clock=SystemClock(),
+        handoff_socket=str(local) if node.is_own and local.exists() else None,
     )
 
 

@@ -409,6 +409,7 @@ async def open_remote(
         credentials="env:REMOTE",
         freshness="verify",
         write=WriteMode.THROUGH,
+        create_buckets=True,
     )
     # The node answers for many stores and spares each by itself: one that is away must not close the way to the others.
     retry = RetrySettings(failures_to_open=sys.maxsize)

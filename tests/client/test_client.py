@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import headrace
 from headrace.client import Client, ReadRequest, namespace_path
-from headrace.model.errors import NotFound
+from headrace.model.errors import ConditionFailed, NotFound, ReadOnly
 from headrace.model.objects import CommonPrefix
+from headrace.model.writing import Attributes, Condition
 from headrace.namespace.namespace import Namespace
 from headrace.session import Session, SessionOptions
 from headrace.stores.memory import MemoryStore
 from support.sliced import namespace_of
+from support.writable import writable_namespace
 
 BODY = bytes(range(256)) * 5000
 
@@ -99,3 +102,43 @@ def test_a_closed_client_says_so(client: Client) -> None:
         client.stat("b/top")
     with pytest.raises(ValueError, match="closed"):
         client.stat("b/top")
+
+
+@pytest.fixture
+def writer(store: MemoryStore) -> Client:
+    async def opener(_: SessionOptions) -> Namespace:
+        return writable_namespace(b=store)
+
+    return Client(Session(SessionOptions(), opener))
+
+
+def test_puts_copies_and_deletes(writer: Client, store: MemoryStore, tmp_path: Path) -> None:
+    info = writer.put("b/new", b"new", attributes=Attributes(content_type="text/plain"))
+    assert (info.key, info.size, info.content_type) == ("/b/new", 3, "text/plain")
+    copied = writer.copy("headrace://b/new", "/b/copied")
+    assert (copied.key, copied.content_type, writer.read("/b/copied")) == ("/b/copied", "text/plain", b"new")
+    (tmp_path / "file").write_bytes(BODY)
+    writer.put("/b/file", tmp_path / "file")
+    assert store.body("file") == BODY
+    writer.delete("/b/new", condition=Condition(if_match=info.etag))
+    writer.delete("/b/new")
+    assert not writer.exists("/b/new")
+
+
+def test_conditions_hold_and_change_nothing(writer: Client, store: MemoryStore) -> None:
+    with pytest.raises(FileExistsError):
+        writer.put("/b/top", b"x", condition=Condition(if_none_match="*"))
+    for change in (
+        lambda: writer.put("/b/top", b"x", condition=Condition(if_match="other")),
+        lambda: writer.copy("/b/big", "/b/top", condition=Condition(if_match="other")),
+        lambda: writer.delete("/b/top", condition=Condition(if_match="other")),
+    ):
+        with pytest.raises(ConditionFailed):
+            change()
+    assert store.body("top") == b"top"
+
+
+def test_a_mount_without_writes_takes_none(client: Client) -> None:
+    for change in (lambda: client.put("/b/x", b""), lambda: client.delete("/b/top"), lambda: client.copy("/b/top", "/b/x")):
+        with pytest.raises(ReadOnly):
+            change()

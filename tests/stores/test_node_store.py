@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.model.errors import AccessDenied, HeadraceError, InvalidRange, NotFound, Throttled, Unavailable, VersionChanged
+from headrace.model.errors import (
+    AccessDenied,
+    HeadraceError,
+    InvalidRange,
+    NotFound,
+    ReadOnly,
+    Throttled,
+    Unavailable,
+    VersionChanged,
+)
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
 from headrace.stores.contract import StoreContract
@@ -70,6 +79,13 @@ async def test_a_refusal_says_whose_it_is() -> None:
     assert "does not accept your key (SignatureDoesNotMatch)" in str(await words(silent, wrong_key))
     by_store = AccessDenied("s3 'sales/x': AccessDenied: Access Denied: the store behind this path refused its own credentials.")
     assert "the store behind /sales refused the mount's credentials" in str(await words(silent, by_store))
+
+
+async def test_a_refused_write_says_what_to_set() -> None:
+    told = "s3 'sales/x' at h: AccessDenied: Access Denied: nothing can be written at this path (its mount says …); check …"
+    error = await words(AccessDenied(told))
+    assert isinstance(error, ReadOnly)
+    assert str(error) == '/sales/x takes no writes: set write = "through" on the mount that it lies in'
 
 
 async def test_a_store_that_is_away_is_told_from_a_node_that_is() -> None:

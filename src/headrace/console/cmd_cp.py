@@ -1,58 +1,128 @@
-"""`headrace cp`: objects out of the namespace into local files, in parallel, resumable."""
+"""`headrace cp`: objects out of the namespace into local files, files into it, and objects to other paths of it."""
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from headrace.console.copy_ends import Ends, ends_of, files_below
 from headrace.console.copying import Copied, Report, copy_object, target_for
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
+from headrace.console.parallel import run_all
 from headrace.console.printer import print_json, say, warn
-from headrace.console.reading import namespace_path, naming, open_client
-from headrace.model.errors import HeadraceError, Unsupported
+from headrace.console.reading import is_directory, naming, open_client
+from headrace.model.errors import HeadraceError, NotFound
 from headrace.model.objects import ObjectInfo
 from headrace.model.units import format_size
 
 if TYPE_CHECKING:
     from headrace.client import Client
+    from headrace.console.sending import Sender
 
-Job = tuple[str, Path]
+Job = tuple[str, Callable[[], Copied]]
+"""What is copied, for messages, and the copying."""
 
 
 @click.command()
 @click.argument("source")
-@click.argument("target", type=click.Path(path_type=Path))
-@click.option("-r", "--recursive", is_flag=True, help="All objects below SOURCE, into the directory TARGET.")
+@click.argument("target")
+@click.option("-r", "--recursive", is_flag=True, help="Everything below SOURCE, into the directory TARGET.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=8, show_default=True, help="Objects at a time.")
 @config_option
 @json_option
 @pass_invocation
-def cp(invocation: Invocation, source: str, target: Path, recursive: bool, parallel: int) -> int:
-    """Copy objects out of the namespace into local files.
+def cp(invocation: Invocation, source: str, target: str, recursive: bool, parallel: int) -> int:
+    """Copy objects out of the namespace, files into it, or objects within it.
 
-    Run it again after a break: whole copies of the same version are left alone, unfinished ones go on.
+    headrace://BUCKET/KEY is a path of the namespace. So is SOURCE when TARGET is a local file, and TARGET when SOURCE begins with
+    ./ or ../; otherwise paths are local.
+
+    Run it again after a break: what is there already with the same bytes is left alone, unfinished copies go on.
     """
-    if source.startswith(("./", "../", "~")) or str(target).startswith("headrace:/"):
-        raise Unsupported("this release only reads: cp copies out of the namespace; writes come later")
-    whole = namespace_path(source)
+    ends = ends_of(source, target)
     tally = Tally(invocation.as_json)
-    with open_client(invocation) as client, naming(invocation, client, whole), _progress() as report:
+    with open_client(invocation) as client, naming(invocation, client, ends.path), _progress() as report:
+        jobs = _jobs(invocation, client, ends, tally, report=report, recursive=recursive)
         if recursive:
-            jobs = plan(client, whole.rstrip("/") + "/", target, tally)
-            copy_all(client, jobs, tally, parallel=parallel, report=report)
+            run_all(jobs, tally.done, tally.fail, parallel=parallel)
         else:
-            file = target / whole.rpartition("/")[2] if target.is_dir() else target
-            tally.done(copy_object(client, whole, file, report))
+            for _, copy in jobs:
+                tally.done(copy())
     tally.close()
-    if recursive and not (tally.copied or tally.skipped or tally.failed):
-        warn(f"headrace: nothing lies below {whole}: without -r, cp copies one object")
-    return 1 if tally.failed or (recursive and not tally.copied and not tally.skipped) else 0
+    nothing = not (tally.copied or tally.skipped)
+    if recursive and nothing and not tally.failed:
+        warn(f"headrace: nothing lies below {ends.source}: without -r, cp copies one object")
+    return 1 if tally.failed or (recursive and nothing) else 0
+
+
+def _jobs(invocation: Invocation, client: Client, ends: Ends, tally: Tally, *, report: Report, recursive: bool) -> Iterator[Job]:
+    if not ends.into:
+        return _outward(client, ends, tally, report, recursive=recursive)
+    from headrace.console.sending import Leftovers, Sender  # noqa: PLC0415 - copying out needs none of it
+
+    sender = Sender(client, Leftovers(invocation.settings().home / "copies"), report)
+    return (_within if ends.out_of else _inward)(client, sender, ends, tally, recursive=recursive)
+
+
+def _outward(client: Client, ends: Ends, tally: Tally, report: Report, *, recursive: bool) -> Iterator[Job]:
+    target = Path(ends.target)
+    if not recursive:
+        file = target / ends.source.rpartition("/")[2] if target.is_dir() else target
+        yield ends.source, partial(copy_object, client, ends.source, file, report)
+        return
+    for key, relative in _below(client, ends.source):
+        try:
+            yield key, partial(copy_object, client, key, target_for(target, relative), report)
+        except HeadraceError as error:
+            tally.fail(key, error)
+
+
+def _inward(client: Client, sender: Sender, ends: Ends, tally: Tally, *, recursive: bool) -> Iterator[Job]:
+    source, base = Path(ends.source), ends.target.rstrip("/")
+    if not recursive:
+        if source.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a directory: copy all below it with `headrace cp -r`", str(source))
+        yield str(source), partial(sender.send, source, _named(client, ends.target, source.name))
+        return
+    for file, relative in files_below(source, tally.fail):
+        yield str(file), partial(sender.send, file, f"{base}/{relative}")
+
+
+def _within(client: Client, sender: Sender, ends: Ends, tally: Tally, *, recursive: bool) -> Iterator[Job]:  # noqa: ARG001  as its siblings
+    if not recursive:
+        target = _named(client, ends.target, ends.source.rpartition("/")[2])
+        yield ends.source, partial(sender.copy, ends.source, target)
+        return
+    for key, relative in _below(client, ends.source):
+        yield key, partial(sender.copy, key, f"{ends.target.rstrip('/')}/{relative}")
+
+
+def _named(client: Client, target: str, name: str) -> str:
+    """`target`, or `name` in it where it is a directory."""
+    if target.endswith("/") or target.count("/") == 1:
+        return f"{target.rstrip('/')}/{name}"
+    try:
+        return f"{target}/{name}" if is_directory(client, target) else target
+    except NotFound:
+        return target
+
+
+def _below(client: Client, root: str) -> Iterator[tuple[str, str]]:
+    """Objects below the directory `root`, with what follows it in their keys; not what only marks a directory."""
+    prefix = root.rstrip("/") + "/"
+    for entry in client.ls(prefix, recursive=True):
+        if not isinstance(entry, ObjectInfo) or not entry.key.startswith(prefix):
+            continue
+        relative = entry.key[len(prefix) :]
+        if relative and not (relative.endswith("/") and entry.size == 0):
+            yield entry.key, relative
 
 
 class Tally:
@@ -79,46 +149,6 @@ class Tally:
         if not self._as_json:
             failed = f", {self.failed} failed" if self.failed else ""
             say(f"{self.copied} copied ({format_size(self.bytes)}), {self.skipped} were there already{failed}")
-
-
-def plan(client: Client, prefix: str, root: Path, tally: Tally) -> Iterator[Job]:
-    """Objects below `prefix` and where each goes; keys that cannot be file names are counted as failed."""
-    for entry in client.ls(prefix, recursive=True):
-        if not isinstance(entry, ObjectInfo) or not entry.key.startswith(prefix):
-            continue
-        relative = entry.key[len(prefix) :]
-        if relative == "" or (relative.endswith("/") and entry.size == 0):
-            continue
-        try:
-            yield entry.key, target_for(root, relative)
-        except HeadraceError as error:
-            tally.fail(entry.key, error)
-
-
-def copy_all(client: Client, jobs: Iterator[Job], tally: Tally, *, parallel: int, report: Report) -> None:
-    """Run the jobs, never more than a few ahead of the listing."""
-    waiting: dict[Future[Copied], str] = {}
-    with ThreadPoolExecutor(parallel, thread_name_prefix="cp") as pool:
-        try:
-            for key, target in jobs:
-                waiting[pool.submit(copy_object, client, key, target, report)] = key
-                if len(waiting) >= 2 * parallel:
-                    _collect(waiting, tally)
-            while waiting:
-                _collect(waiting, tally)
-        except BaseException:  # whatever it is: tidied up here, raised on
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _collect(waiting: dict[Future[Copied], str], tally: Tally) -> None:
-    ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
-    for future in ended:
-        key = waiting.pop(future)
-        try:
-            tally.done(future.result())
-        except (HeadraceError, OSError) as error:
-            tally.fail(key, error)
 
 
 @contextmanager

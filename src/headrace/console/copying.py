@@ -1,4 +1,4 @@
-"""Copying one object into a local file: never outside the target directory, never a mix of two versions."""
+"""Copying one object into a local file: never outside the target directory, never a mix of two versions, verified."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
 
@@ -33,6 +34,8 @@ class Copied(msgspec.Struct, frozen=True):
     target: str
     size: int
     skipped: bool
+    verified: str = ""
+    """What was compared: `etag`, `version`, `read back` when the store's ETag says nothing, `size` when there was no more."""
 
 
 def target_for(root: Path, relative_key: str) -> Path:
@@ -60,25 +63,39 @@ def copy_object(client: Client, key: str, target: Path, report: Report) -> Copie
         info = cast("HeadraceFile", opened).reader.info
         if _is_copy(target, info):
             report(info.size)
-            return Copied(key, str(target), info.size, True)
+            return Copied(key, str(target), info.size, True, "version")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = part_name(target, info.version.token)
         fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         with os.fdopen(fd, "r+b", buffering=0) as file:
-            have = os.fstat(fd).st_size
-            if have > info.size:
+            went_on, md5 = _fill(file, opened, info, report)
+            if went_on and md5 != info.etag and len(info.etag) == len(md5):
+                # What an earlier run left may be damaged; a whole copy whose MD5 is not the ETag has a store with other ETags.
                 os.ftruncate(fd, 0)
-                have = 0
-            report(have)
-            file.seek(have)
-            opened.seek(have)
-            while piece := opened.read(CHUNK_BYTES):
-                file.write(piece)
-                report(len(piece))
+                _, md5 = _fill(file, opened, info, lambda _count: None)
             _mark(fd, info)
             os.fsync(fd)
         part.replace(target)
-    return Copied(key, str(target), info.size, False)
+    return Copied(key, str(target), info.size, False, "etag" if md5 == info.etag else "size")
+
+
+def _fill(file: FileIO, opened: BinaryIO, info: ObjectInfo, report: Report) -> tuple[bool, str]:
+    """Bring `file` to the object's bytes; whether some were there, and the MD5 of all."""
+    digest = hashlib.md5(usedforsecurity=False)
+    have = os.fstat(file.fileno()).st_size
+    if have > info.size:
+        file.truncate(0)
+        have = 0
+    report(have)
+    file.seek(0)
+    while file.tell() < have:
+        digest.update(file.read(CHUNK_BYTES))
+    opened.seek(have)
+    while piece := opened.read(CHUNK_BYTES):
+        digest.update(piece)
+        file.write(piece)
+        report(len(piece))
+    return have > 0, digest.hexdigest()
 
 
 def _mark(fd: int, info: ObjectInfo) -> None:

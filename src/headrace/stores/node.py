@@ -17,6 +17,7 @@ from headrace.model.errors import (
     InvalidRange,
     NoSuchUpload,
     NotFound,
+    ReadOnly,
     Throttled,
     Unavailable,
     VersionChanged,
@@ -32,6 +33,8 @@ from headrace.stores.store import Store
 T = TypeVar("T")
 
 _WRONG_KEY = re.compile(r"\b(InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed)\b")
+_NO_WRITES = "nothing can be written at this path"
+_WHY = re.compile(r"Access Denied: (.*?)(?:; check the mount's credentials|$)")
 _SILENT = "status 403"
 _NO_BUCKET = re.compile(r"s3 bucket .* does not exist")
 _MAX_NAMES = 20
@@ -125,6 +128,8 @@ class NodeStore(Store):
             return NotFound(f"{shown} is no object: name one below it; `headrace ls {shown}` shows what there is", path=path)
         if isinstance(error, NotFound):
             return NotFound(f"there is no {shown}: `headrace ls` shows what there is", path=path)
+        if isinstance(error, AccessDenied) and _NO_WRITES in told:
+            return ReadOnly(f'{shown} takes no writes: set write = "through" on the mount that it lies in', path=path)
         if isinstance(error, AccessDenied):
             return AccessDenied(self._refusal(shown, mount, told, act), path=path)
         if isinstance(error, InvalidRange):
@@ -148,6 +153,10 @@ class NodeStore(Store):
             return f"the node at {self._host} does not accept your key ({wrong.group(1)}): is it the key of another node?"
         if "refused its own credentials" in told:
             return f"the store behind {mount} refused the mount's credentials: see `headrace doctor`"
+        if act == "change":
+            why = _WHY.search(told)
+            if why is not None:
+                return f"{shown} cannot be made or removed: {why.group(1)}"
         return f"your key may not {act} {shown}: a rule of the node refuses it"
 
     async def _nothing_mounted(self, prefix: str) -> NotFound:
