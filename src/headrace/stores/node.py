@@ -122,12 +122,8 @@ class NodeStore(Store):
     def _in_words(self, key: str, error: HeadraceError, act: str = "read") -> HeadraceError:
         path, told = "/" + key, str(error)
         shown, mount = _shown(path), _shown("/" + key.partition("/")[0])
-        if isinstance(error, NoSuchUpload):
-            return NoSuchUpload(f"there is no such multipart upload of {shown} any more", path=path)
-        if isinstance(error, NotFound) and "/" not in key:
-            return NotFound(f"{shown} is no object: name one below it; `headrace ls {shown}` shows what there is", path=path)
         if isinstance(error, NotFound):
-            return NotFound(f"there is no {shown}: `headrace ls` shows what there is", path=path)
+            return _absent(error, key, shown)
         if isinstance(error, AccessDenied) and _NO_WRITES in told:
             return ReadOnly(f'{shown} takes no writes: set write = "through" on the mount that it lies in', path=path)
         if isinstance(error, AccessDenied):
@@ -136,16 +132,18 @@ class NodeStore(Store):
             return InvalidRange(f"{shown} has {error.size} bytes: the range lies outside", path=path, size=error.size)
         if isinstance(error, VersionChanged):
             return VersionChanged(f"{shown} was changed meanwhile: read it again", path=path)
-        if isinstance(error, Unavailable) and told.startswith("s3 "):
-            if isinstance(error, Throttled):
-                message = f"the node or the store behind {mount} is asked for too much now: try again, more slowly"
-            else:
-                message = f"the store behind {mount} cannot be asked now: see `headrace status`"
-            return type(error)(message, path=path, retry_after_s=error.retry_after_s)
-        if isinstance(error, Unavailable) and "connection refused" in told:
+        return self._away(error, mount, path) if isinstance(error, Unavailable) else error
+
+    def _away(self, error: Unavailable, mount: str, path: str) -> Unavailable:
+        if isinstance(error, Throttled):
+            message = f"the node or the store behind {mount} is asked for too much now: try again, more slowly"
+        elif str(error).startswith("s3 "):
+            message = f"the store behind {mount} cannot be asked now: see `headrace status`"
+        elif "connection refused" in str(error):
             message = f"no node answers at {self._host} (connection refused): start one with `headrace up`"
-            return type(error)(message, path=path, retry_after_s=error.retry_after_s)
-        return error
+        else:
+            return error
+        return type(error)(message, path=path, retry_after_s=error.retry_after_s)
 
     def _refusal(self, shown: str, mount: str, told: str, act: str) -> str:
         wrong = _WRONG_KEY.search(told)
@@ -197,3 +195,11 @@ class _NodeBuckets(PassingBuckets):
 
 def _shown(path: str) -> str:
     return path if path.isprintable() else ascii(path)
+
+
+def _absent(error: NotFound, key: str, shown: str) -> NotFound:
+    if isinstance(error, NoSuchUpload):
+        return NoSuchUpload(f"there is no such multipart upload of {shown} any more", path="/" + key)
+    if "/" not in key:
+        return NotFound(f"{shown} is no object: name one below it; `headrace ls {shown}` shows what there is", path="/" + key)
+    return NotFound(f"there is no {shown}: `headrace ls` shows what there is", path="/" + key)
