@@ -52,12 +52,14 @@ async def _send(made: Outgoing, fd: int, size: int, hold: bool) -> None:
 
 
 def _read(fd: int, start: int, length: int) -> bytearray:
-    data = bytearray()
-    while len(data) < length:
-        piece = os.pread(fd, length - len(data), start + len(data))
-        if not piece:
-            raise CorruptData(f"the file became shorter while it was sent: {start + len(data)} bytes are left")
-        data += piece
+    data = bytearray(length)
+    with memoryview(data) as view:
+        done = 0
+        while done < length:
+            count = os.preadv(fd, [view[done:]], start + done)
+            if not count:
+                raise CorruptData(f"the file became shorter while it was sent: {start + done} bytes are left")
+            done += count
     return data
 
 
