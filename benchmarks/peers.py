@@ -113,8 +113,8 @@ def _weed_port() -> int:
 
 
 @contextmanager
-def rclone(work: Path, origin: Peer, *, cpu: int | None = None) -> Iterator[Peer]:
-    """`rclone serve s3` with a full VFS cache over the same origin."""
+def rclone(work: Path, origin: Peer, *, cpu: int | None = None, writes_through: bool = False) -> Iterator[Peer]:
+    """`rclone serve s3` over the same origin: with a full VFS cache or, with `writes_through`, such that the origin gets each write."""
     port = free_port()
     config = work / "rclone.conf"
     config.write_text(
@@ -123,8 +123,8 @@ def rclone(work: Path, origin: Peer, *, cpu: int | None = None) -> Iterator[Peer
     )
     command = [
         str(BIN / "rclone"), "--config", str(config), "--cache-dir", str(work / "rclone-cache"), "serve", "s3", "origin:",
-        "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}", "--vfs-cache-mode", "full", "--vfs-fast-fingerprint",
-        "--no-modtime", "--vfs-cache-max-size", "20G", "--dir-cache-time", "1h",
+        "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}", "--vfs-cache-mode", "off" if writes_through else "full",
+        "--vfs-fast-fingerprint", "--no-modtime", "--vfs-cache-max-size", "20G", "--dir-cache-time", "1h",
     ]  # fmt: skip
     with process(command, log=work / "rclone.log", cpu=cpu) as child:
         wait_port(port, child)

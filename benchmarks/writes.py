@@ -1,0 +1,170 @@
+"""Writes: small ones beside going direct and rclone, large ones, write-back over the shaped link, and the journal's replay."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import peers
+from load import REGION, ROUNDS, SECONDS, in_turn, ratio, rss_bytes
+from peers import Peer
+from report import Row, emit
+from shaped import shaped_link
+
+KIB, MIB = 1 << 10, 1 << 20
+KEYS = 64
+WRITERS = 32
+
+
+def signed_put(peer: Peer, path: str) -> dict[str, str]:
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    request = AWSRequest("PUT", peer.url + path, headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
+    request.context.update(signing={}, payload_signing_enabled=False)
+    S3SigV4Auth(Credentials(peer.key, peer.secret), "s3", REGION).add_auth(request)
+    return dict(request.headers.items())
+
+
+def put_rate(peer: Peer, bucket: str, *, connections: int) -> tuple[float, float]:
+    """4 KiB writes a second, and the median milliseconds of one, over `KEYS` keys with signatures made beforehand."""
+    lines = [
+        f'local body = string.rep("x", {4 * KIB})',
+        "local texts = {}",
+        "local at = math.random(1000)",
+        "function init(args)",
+    ]
+    for number in range(KEYS):
+        path = f"{peer.prefix}/{bucket}/small-{number}"
+        fields = ", ".join(f'["{name}"] = "{value}"' for name, value in signed_put(peer, path).items())
+        lines.append(f'  texts[{number + 1}] = wrk.format("PUT", "{path}", {{{fields}}}, body)')
+    lines += ["end", "function request()", f"  at = at % {KEYS} + 1", "  return texts[at]", "end"]
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write("\n".join(lines))
+        script.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS:g}s", "--latency", "-s", script.name, peer.url]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if re.search(r"Non-2xx or 3xx responses: [1-9]|Socket errors: .*[1-9]", out):
+        raise RuntimeError(f"{peer.name}: {out}")
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])  # type: ignore[index]
+    number, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", out).groups()  # type: ignore[union-attr]
+    return rate, float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+
+
+def put_large(peer: Peer, bucket: str, body: bytes) -> float:
+    """Bytes a second of one write."""
+    path = f"{peer.prefix}/{bucket}/large"
+    request = urllib.request.Request(peer.url + path, data=body, headers=signed_put(peer, path), method="PUT")
+    began = time.monotonic()
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        answer.read()
+    return len(body) / (time.monotonic() - began)
+
+
+def replay() -> float:
+    """Bytes a second of a journal of 4 KiB writes being opened."""
+    from headrace.model.disk import SystemDisk
+    from headrace.staging.journal import Journal
+    from headrace.staging.records import Put, encode
+
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as root:
+        journal = Journal(root, SystemDisk())
+        body = os.urandom(4 * KIB)
+        size = 0
+        for group in range(60):
+            records = [encode(Put(f"some/key/{group}/{number}", len(body), "e" * 32, 1.0), body) for number in range(1000)]
+            journal.append(records)
+            size += sum(map(len, records))
+        journal.close()
+        began = time.monotonic()
+        again = Journal(root, SystemDisk())
+        seconds = time.monotonic() - began
+        if len(again.backlog) != 60_000:
+            raise RuntimeError("the journal lost writes")
+        again.close()
+    return size / seconds
+
+
+def mount(path: str, endpoint: str, write: str) -> str:
+    return (
+        f'[[mount]]\npath = "{path}"\nstore = "s3://writes"\nendpoint = "{endpoint}"\ncredentials = "env:ORIGIN"\n'
+        f'write = "{write}"\n\n'
+    )
+
+
+def main() -> None:
+    with contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
+        seed = work / "seed"
+        seed.mkdir()
+        (seed / "seed").write_bytes(b"x")
+        origin = stack.enter_context(peers.seaweed(work))
+        peers.upload(origin, "writes", seed)
+        link = stack.enter_context(shaped_link(origin.url, rtt="40ms", rate="200mbit"))
+        mounts = mount("/writes", origin.url, "through") + mount("/slow", link.url, "back")
+        node = stack.enter_context(peers.headrace(work, mounts, processes=2))
+        rclone = stack.enter_context(peers.rclone(work, origin, writes_through=True))
+        far = Peer("direct, 40 ms", link.url, (), signed=True)
+        small = in_turn(
+            ROUNDS, {peer.name: lambda peer=peer: put_rate(peer, "writes", connections=16)[0] for peer in (node, origin, rclone)}
+        )
+        body = os.urandom(64 * MIB)
+        before = max(rss_bytes(pid) for pid in peers.worker_pids(node))
+        large = in_turn(ROUNDS, {peer.name: lambda peer=peer: put_large(peer, "writes", body) for peer in (node, origin)})
+        grown = (max(rss_bytes(pid) for pid in peers.worker_pids(node)) - before) / MIB
+        back = [put_rate(node, "slow", connections=WRITERS) for _ in range(ROUNDS)]
+        direct = [put_rate(far, "writes", connections=WRITERS) for _ in range(ROUNDS)]
+        replays = [replay() / 1e6 for _ in range(ROUNDS)]
+        rates, theirs = [rate for rate, _ in back], [rate for rate, _ in direct]
+        emit(
+            "writes",
+            "Writes",
+            [
+                Row(
+                    "PUT 4 KiB, through, × direct",
+                    ratio(small[node.name], small[origin.name]),
+                    0.8,
+                    "at least",
+                    small[node.name],
+                    small[origin.name],
+                ),
+                Row(
+                    "PUT 4 KiB, through, × rclone serve s3",
+                    ratio(small[node.name], small[rclone.name]),
+                    2,
+                    "at least",
+                    small[node.name],
+                    small[rclone.name],
+                ),
+                Row(
+                    "PUT 64 MiB, unshaped, × direct",
+                    ratio(large[node.name], large[origin.name]),
+                    0.85,
+                    "at least",
+                    large[node.name],
+                    large[origin.name],
+                ),
+                Row("resident memory grown by PUT 64 MiB, MiB", grown, 64, "at most", [grown]),
+                Row(
+                    "PUT 4 KiB, back, 40 ms link, 32 writers: p50, ms",
+                    statistics.median(ms for _, ms in back),
+                    5,
+                    "at most",
+                    [ms for _, ms in back],
+                ),
+                Row("PUT 4 KiB, back, 40 ms link, 32 writers, × direct", ratio(rates, theirs), 10, "at least", rates, theirs),
+                Row("journal replay, MB/s", statistics.median(replays), 200, "at least", replays),
+            ],
+        )
+
+
+if __name__ == "__main__":
+    main()
