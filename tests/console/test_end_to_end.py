@@ -192,7 +192,8 @@ def test_what_fails_is_said_in_paths_and_mounts(node: RunningNode, tmp_path: Pat
         assert _said(node, *command) == "nothing is mounted at /nope; mounts: /sales"
     for command in (("cat", "/sales/2026"), ("cp", "/sales/2026", str(tmp_path)), ("cat", "/sales")):
         assert "is a directory: name an object, or copy all below it with `headrace cp -r`" in _said(node, *command)
-    assert "this release only reads" in _said(node, "cp", "./local", "/sales/local")
+    (tmp_path / "local").write_text("x")
+    assert 'takes no writes: set write = "through"' in _said(node, "cp", str(tmp_path / "local"), "headrace://sales/local")
     assert "nothing lies below /sales/small.csv" in node.cli("cp", "-r", "/sales/small.csv", str(tmp_path), check=False).stderr
 
 
