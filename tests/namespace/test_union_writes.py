@@ -122,6 +122,17 @@ async def test_a_part_is_copied_out_of_another_member() -> None:
     assert layers.target.body("b") == b"234"
 
 
+async def test_parts_are_told_by_the_member_whose_object_is_shown() -> None:
+    layers = Layers()
+    for member, sizes in ((layers.below, (2, 3)), (layers.target, (4,))):
+        uploads = member.multipart()
+        upload = await uploads.begin("a")
+        parts = [await uploads.put(upload, number, BytesBody(b"x" * size)) for number, size in enumerate(sizes, 1)]
+        await uploads.complete(upload, tuple(parts))
+        found = await layers.union.multipart().parts_of(await layers.union.info("a"))
+        assert [part.size for part in found] == list(sizes)
+
+
 async def test_a_member_that_cannot_be_asked_ends_the_write() -> None:
     layers = Layers()
     away = FaultyStore(layers.below, [Fault(verb="info", times=-1, error=Unavailable("away"))])

@@ -146,6 +146,9 @@ class _CacheUploads(Multipart):
     async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
         return await self._inner.parts(upload, after=after, limit=limit)
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        return await self._inner.parts_of(info, after=after, limit=limit)
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:

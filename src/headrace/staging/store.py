@@ -254,6 +254,10 @@ class StagedStore(Store):
         self._journal.sync()
         return next(self._backlog.keys(prefix, ""), None) is not None if below else prefix in self._backlog
 
+    def is_staged(self, key: str) -> bool:
+        """Whether a write or removal of `key` waits."""
+        return self._staged(key) is not None
+
     def _staged(self, key: str) -> Staged | None:
         self._journal.sync()
         return self._backlog.visible(key)

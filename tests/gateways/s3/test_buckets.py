@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from headrace.gateways.s3.buckets import valid_bucket_name
 from headrace.gateways.settings import GatewaySettings
 from headrace.policy.rules import Action, Policy, Rule
+from headrace.stores.file_account import FileAccountStore
 from support.accounts import MemoryAccount
 from support.gateway import RunningGateway, WarmStore, gateway
 from support.writing import BUCKET, refusal, s3_client
@@ -30,6 +32,21 @@ def test_a_bucket_is_made_used_and_removed(s3: Any) -> None:
     s3.delete_bucket(Bucket="made-here")
     with refusal("NoSuchBucket"):
         s3.delete_bucket(Bucket="made-here")
+
+
+def test_a_bucket_of_a_directory_goes_with_its_unfinished_uploads(tmp_path: Path) -> None:
+    with gateway({"/": FileAccountStore(str(tmp_path))}, writable=True) as running:
+        s3 = s3_client(running)
+        s3.create_bucket(Bucket="made-here")
+        upload = s3.create_multipart_upload(Bucket="made-here", Key="unfinished")["UploadId"]
+        s3.upload_part(Bucket="made-here", Key="unfinished", UploadId=upload, PartNumber=1, Body=b"x")
+        s3.put_object(Bucket="made-here", Key="x", Body=b"x")
+        with refusal("BucketNotEmpty"):
+            s3.delete_bucket(Bucket="made-here")
+        assert s3.list_parts(Bucket="made-here", Key="unfinished", UploadId=upload)["Parts"]
+        s3.delete_object(Bucket="made-here", Key="x")
+        s3.delete_bucket(Bucket="made-here")
+        assert not (tmp_path / "made-here").exists()
 
 
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Upper", "a_b", "-ab", "ab-", "a..b", "192.168.0.1", "xn--ab"])
