@@ -6,6 +6,7 @@ import pytest
 
 from headrace.model.errors import ConditionFailed, Conflict, NotFound, Unavailable
 from headrace.model.objects import ByteRange
+from headrace.model.uploads import MIN_PART_BYTES
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.namespace.union import UnionStore
 from headrace.stores.contract import StoreContract, read_all
@@ -124,7 +125,7 @@ async def test_a_part_is_copied_out_of_another_member() -> None:
 
 async def test_parts_are_told_by_the_member_whose_object_is_shown() -> None:
     layers = Layers()
-    for member, sizes in ((layers.below, (2, 3)), (layers.target, (4,))):
+    for member, sizes in ((layers.below, (MIN_PART_BYTES, 3)), (layers.target, (4,))):
         uploads = member.multipart()
         upload = await uploads.begin("a")
         parts = [await uploads.put(upload, number, BytesBody(b"x" * size)) for number, size in enumerate(sizes, 1)]
