@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headrace.model.errors import AccessDenied, ConditionFailed, InvalidKey, NoSpace, NotFound, Unavailable
@@ -106,7 +107,7 @@ async def test_a_file_of_another_program_can_be_tagged_and_copied(root: Path) ->
     store = FileStore(str(root))
     before = await store.info("a.csv")
     await store.set_tags("a.csv", (("t", "1"),))
-    assert await store.info("a.csv") == before
+    assert await store.info("a.csv") == msgspec.structs.replace(before, tag_count=1)
     assert await store.tags("a.csv") == (("t", "1"),)
     copied = await store.copy(before, "b")
     assert copied.etag == hashlib.md5(b"1,2").hexdigest()

@@ -70,7 +70,10 @@ class CacheWrites(Store):
             self.cached.knowledge.replaced(key)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
-        await self._inner.set_tags(key, tags)
+        try:
+            await self._inner.set_tags(key, tags)
+        finally:
+            self.cached.knowledge.replaced(key)
 
     def multipart(self) -> Multipart:
         return _CacheUploads(self._inner.multipart(), self.cached)

@@ -299,7 +299,7 @@ def _info_of(entry: Put, spooled: Spooled) -> ObjectInfo:
     return ObjectInfo(
         entry.key, entry.size, Version(f"etag:{entry.etag}"), float(int(entry.staged_s)), entry.etag,
         content_type=entry.attributes.content_type, headers=entry.attributes.headers, metadata=entry.attributes.metadata,
-        checksums=spooled.checksums,
+        checksums=spooled.checksums, tag_count=len(entry.attributes.tags),
     )  # fmt: skip
 
 

@@ -132,6 +132,7 @@ def describe(key: str, found: os.stat_result, kept: Kept | None, content_type: s
         kept.metadata,
         kept.checksums,
         sum(count for count, _ in kept.part_runs),
+        tag_count=len(kept.tags),
     )
 
 
