@@ -1,9 +1,11 @@
 """Runs a checkout of ceph/s3-tests against Headrace over a store, and against that store itself, and writes docs/CONFORMANCE.md.
 
-    python benchmarks/s3_tests.py --suite CHECKOUT [--selection FILE] [--store URL --endpoint URL --access-key ID --secret-key S]
+    python benchmarks/s3_tests.py --suite CHECKOUT [--selection FILE]
+                                  [--name NAME --store s3:// --endpoint URL --access-key ID --secret-key S]
 
-The tests are those that `--selection` lists (one pytest id a line), else those that the page names. A reason that the page
-gives for a failure is kept as long as the test fails. Without `--store`, Headrace serves a directory of its own.
+The tests are those that `--selection` lists (one pytest id a line), else those that the page names. Without `--store`, Headrace
+serves a directory of its own. Runs over other stores keep their columns of the page, and a reason that it gives for a failure
+stays as long as the test fails over any store.
 """
 
 from __future__ import annotations
@@ -20,13 +22,17 @@ import sys
 import tempfile
 import time
 import venv
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 PAGE = Path(__file__).parent.parent / "docs" / "CONFORMANCE.md"
-ROW = re.compile(r"\| `(?P<test>[^`]+)` \| (?P<headrace>[^|]+) \| (?P<direct>[^|]*) \| (?P<reason>[^|]*) \|")
+TEST = re.compile(r"\| `(?P<test>[^`]+)` \|(?P<outcomes>.*)\|(?P<reason>[^|]*)\|")
+RUN = re.compile(r"- Over (?P<name>[^:]+): .*")
+THROUGH = "Headrace over "
 UNEXPLAINED = "not explained yet"
+ALIKE = "the store itself fails it as well"
 KEYS = ("main", "alt", "tenant")
 LIMIT_S = 1800
 
@@ -36,13 +42,14 @@ def main() -> None:
     parser.add_argument("--suite", type=Path, required=True)
     parser.add_argument("--selection", type=Path)
     parser.add_argument("--store", default="", help="an account: s3:// or file:///directory; empty: a directory of its own")
+    parser.add_argument("--name", default="a directory", help="what the page calls the store")
     parser.add_argument("--endpoint", default="")
     parser.add_argument("--access-key", default="")
     parser.add_argument("--secret-key", default="")
     parser.add_argument("--page", type=Path, default=PAGE)
     wanted = parser.parse_args()
-    page = wanted.page.read_text() if wanted.page.exists() else ""
-    tests = wanted.selection.read_text().split() if wanted.selection else [found["test"] for found in ROW.finditer(page)]
+    page = read_page(wanted.page.read_text()) if wanted.page.exists() else Page()
+    tests = wanted.selection.read_text().split() if wanted.selection else list(page.reasons)
     if not tests:
         sys.exit("no tests: give --selection FILE, one pytest id a line")
     python = ensure_venv(wanted.suite)
@@ -53,11 +60,14 @@ def main() -> None:
         if wanted.endpoint:
             keys = dict.fromkeys(KEYS, (wanted.access_key, wanted.secret_key))
             direct = run_suite(wanted.suite, tests, python, wanted.endpoint, keys, root / "direct")
-    reasons = {found["test"]: found["reason"].strip() for found in ROW.finditer(page)}
-    wanted.page.write_text(
-        render(tests, through, direct, reasons, wanted.store or "a directory (`file://`)", suite_commit(wanted.suite))
+    page.columns[THROUGH + wanted.name] = through
+    page.columns[wanted.name] = direct
+    day, commit = time.strftime("%Y-%m-%d", time.gmtime()), suite_commit(wanted.suite)
+    page.runs[wanted.name] = f"{day}, suite at `{commit}`, {passed(through)} of {len(tests)} pass through Headrace" + (
+        f"; against the store itself {passed(direct)}." if direct else "."
     )
-    print(f"{sum(o == 'passed' for o in through.values())} of {len(tests)} passed through Headrace: see {wanted.page}")
+    wanted.page.write_text(render(tests, page))
+    print(f"{passed(through)} of {len(tests)} passed through Headrace: see {wanted.page}")
 
 
 def ensure_venv(suite: Path) -> Path:
@@ -165,26 +175,66 @@ def read_report(text: str, tests: list[str]) -> dict[str, str]:
     return {test: found.get(test, "not run") for test in tests}
 
 
-def render(
-    tests: list[str], through: dict[str, str], direct: dict[str, str], reasons: dict[str, str], store: str, commit: str
-) -> str:
-    """The page."""
-    passed = sum(outcome == "passed" for outcome in through.values())
+@dataclass(frozen=True)
+class Page:
+    """What the page says."""
+
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Outcomes by test, by what they are of."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    """A line on the last run over each store."""
+
+
+def read_page(text: str) -> Page:
+    """The page as `render` writes it."""
+    page = Page()
+    for line in text.splitlines():
+        if line.startswith("| Test |"):
+            page.columns.update({name.strip(): {} for name in line.split("|")[2:-2]})
+        elif found := RUN.fullmatch(line):
+            page.runs[found["name"]] = line.partition(": ")[2]
+        elif found := TEST.fullmatch(line):
+            page.reasons[found["test"]] = found["reason"].strip()
+            for outcomes, cell in zip(page.columns.values(), found["outcomes"].split("|"), strict=True):
+                outcomes[found["test"]] = cell.strip()
+    return page
+
+
+def passed(outcomes: dict[str, str]) -> int:
+    return sum(outcome == "passed" for outcome in outcomes.values())
+
+
+def render(tests: list[str], page: Page) -> str:
+    """The page, with the tests that fail first."""
+    columns = {name: outcomes for name, outcomes in page.columns.items() if any(outcomes.values())}
     lines = [
         "# Conformance", "",
         "What a selection of the public suite [ceph/s3-tests](https://github.com/ceph/s3-tests) says of Headrace. `make s3-tests SUITE=<checkout>`"
-        " runs it again and writes this page; the suite itself is no part of the project.", "",
-        f"- Run on {time.strftime('%Y-%m-%d', time.gmtime())}, suite at `{commit}`, over {store}, as an account mount at `/` with"
-        ' `create_buckets = true`, `write = "through"`, `freshness = "verify"` and `anonymous = true`.',
-        f"- Through Headrace: **{passed} of {len(tests)}** passed."
-        + (f" The store itself: {sum(o == 'passed' for o in direct.values())}." if direct else ""), "",
-        "| Test | Headrace | The store itself | Reason |", "|---|---|---|---|",
+        " runs it again and writes this page; the suite itself is no part of the project. The store is an account mount at `/` with"
+        ' `create_buckets = true`, `write = "through"`, `freshness = "verify"` and `anonymous = true`. Against a store itself, the suite'
+        " has one user's keys for all of its users.", "",
+        *[f"- Over {name}: {line}" for name, line in page.runs.items()], "",
+        f"| Test | {' | '.join(columns)} | Reason |", "|---" * (len(columns) + 2) + "|",
     ]  # fmt: skip
-    for test in sorted(tests, key=lambda test: (through[test] == "passed", tests.index(test))):
-        kept = reasons.get(test, "")
-        reason = "" if through[test] == "passed" else kept or UNEXPLAINED
-        lines.append(f"| `{test}` | {through[test]} | {direct.get(test, '')} | {reason} |")
+    rows = [(test, reason_of(test, columns, page.reasons.get(test, ""))) for test in tests]
+    for test, reason in sorted(rows, key=lambda row: not row[1]):
+        cells = " | ".join([outcomes.get(test, "") for outcomes in columns.values()])
+        lines.append(f"| `{test}` | {cells} | {reason} |")
     return "\n".join(lines) + "\n"
+
+
+def reason_of(test: str, columns: dict[str, dict[str, str]], kept: str) -> str:
+    """Why it does not pass through Headrace; empty where it does, over every store."""
+    failing = [
+        name.removeprefix(THROUGH)
+        for name, outcomes in columns.items()
+        if name.startswith(THROUGH) and outcomes.get(test, "") not in ("passed", "")
+    ]
+    if not failing:
+        return ""
+    alike = all(columns.get(name, {}).get(test, "passed") != "passed" for name in failing)
+    return kept or (ALIKE if alike else UNEXPLAINED)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 
 from headrace.model.errors import ConditionFailed, Conflict, NotFound, Unavailable
 from headrace.model.objects import ByteRange
+from headrace.model.uploads import MIN_PART_BYTES
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.namespace.union import UnionStore
 from headrace.stores.contract import StoreContract, read_all
@@ -120,6 +121,17 @@ async def test_a_part_is_copied_out_of_another_member() -> None:
     part = await uploads.copy(upload, 1, source, ByteRange(2, 5))
     await uploads.complete(upload, (part,))
     assert layers.target.body("b") == b"234"
+
+
+async def test_parts_are_told_by_the_member_whose_object_is_shown() -> None:
+    layers = Layers()
+    for member, sizes in ((layers.below, (MIN_PART_BYTES, 3)), (layers.target, (4,))):
+        uploads = member.multipart()
+        upload = await uploads.begin("a")
+        parts = [await uploads.put(upload, number, BytesBody(b"x" * size)) for number, size in enumerate(sizes, 1)]
+        await uploads.complete(upload, tuple(parts))
+        found = await layers.union.multipart().parts_of(await layers.union.info("a"))
+        assert [part.size for part in found] == list(sizes)
 
 
 async def test_a_member_that_cannot_be_asked_ends_the_write() -> None:

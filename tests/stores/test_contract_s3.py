@@ -135,6 +135,8 @@ class TestS3StoreOnCeph(S3Contract):
     """It knows no checksums but MD5."""
     keeps_part_bounds = False
     """It knows no part numbers."""
+    remembers_parts = False
+    """It answers with the object when its attributes are asked for."""
     settles_races = False
     """It answers 500 to some of those that lose a race."""
 
@@ -241,6 +243,7 @@ class TestS3StoreOnSeaweedFS(S3Contract):
 
     keeps_part_bounds = False
     """SeaweedFS goes by the numbers that the parts were uploaded with."""
+    remembers_part_checksums = False
 
     async def test_a_part_put_again_takes_the_place_of_the_first(self, store: Store) -> None:
         """SeaweedFS keeps every body of a part, and completes from the one that is named."""

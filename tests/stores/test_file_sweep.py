@@ -1,6 +1,7 @@
 """What is old is removed, what is young or another's is not."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from headrace.model.writing import Attributes, BytesBody
 from headrace.stores import file_sweep
 from headrace.stores.contract import read_all
 from headrace.stores.file import FileStore
+from headrace.stores.file_account import FileAccountStore
+from headrace.stores.file_upload_folders import Begun, begun_uploads
 
 DAY_S = 86_400
 LARGE = Attributes(metadata=tuple((f"name{number}", "x" * 900) for number in range(6)))
@@ -110,3 +113,28 @@ async def test_a_sweep_that_fails_is_told_and_tried_again(
         store._root.pool.shutdown(wait=True)
     assert "tried again" in caplog.text
     assert not store._sweeper._busy.locked()
+
+
+@pytest.mark.parametrize("is_made_again", [False, True])
+async def test_a_bucket_that_is_removed_under_a_sweep_is_nothing_to_complain_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_made_again: bool
+) -> None:
+    account = FileAccountStore(str(tmp_path))
+    await account.buckets().create("bucket")
+    store, key = account.find("bucket/a")
+    assert isinstance(store, FileStore)
+    upload = await store.multipart().begin(key)
+    aged(tmp_path / "bucket/.headrace/uploads" / upload.id, 8 * DAY_S)
+
+    def removed_meanwhile(root_fd: int) -> Iterator[Begun]:
+        found = list(begun_uploads(root_fd))
+        (tmp_path / "bucket").rename(tmp_path / "away")
+        if is_made_again:
+            (tmp_path / "bucket").mkdir()
+        yield from found
+
+    monkeypatch.setattr(file_sweep, "begun_uploads", removed_meanwhile)
+    await store._root.run(store._sweeper._sweep_safely, "")
+    assert (tmp_path / "away/.headrace/uploads" / upload.id).exists()
+    assert caplog.messages == []
+    await account.close()

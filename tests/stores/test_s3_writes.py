@@ -76,6 +76,40 @@ async def outcome_of(answer: Answer, use: Use) -> object:
         return await outcome(server, use)
 
 
+PARTED = ObjectInfo("k", 7, Version(f"etag:{ETAG}-2"), etag=f"{ETAG}-2", parts=2)
+
+
+def attributes(*numbers: int, etag: str = PARTED.etag) -> bytes:
+    told = "".join(f"<Part><ChecksumSHA1>s{n}</ChecksumSHA1><PartNumber>{n}</PartNumber><Size>{n}</Size></Part>" for n in numbers)
+    parts = f"<ObjectParts><PartsCount>{len(numbers)}</PartsCount>{told}</ObjectParts>"
+    return f"<GetObjectAttributesResponse><ETag>{etag}</ETag>{parts}</GetObjectAttributesResponse>".encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (http_answer(200, attributes(1, 2, etag="other-2")), VersionChanged),
+        (http_answer(200, attributes()), Unsupported),
+        (http_answer(200, attributes(3, 7)), Unsupported),
+        (http_answer(200, attributes(1, 2), etag=f'"{PARTED.etag}"'), Unsupported),
+        (http_answer(200, b"no XML"), CorruptData),
+        (http_answer(200, b"<ListBucketResult/>"), CorruptData),
+        (error(403, "AccessDenied"), Unsupported),
+        (error(404, "NoSuchKey"), NotFound),
+        (error(501, "NotImplemented"), Unsupported),
+    ],
+)
+async def test_parts_that_the_store_does_not_tell_are_not_made_up(answer: bytes, expected: type[HeadraceError]) -> None:
+    """An answer with an ETag of its own is the object, whatever its bytes say."""
+    with pytest.raises(expected):
+        await outcome_of(lambda _, __: answer, lambda store: store.multipart().parts_of(PARTED))
+
+
+async def test_parts_are_told_with_their_checksums() -> None:
+    found = await outcome_of(lambda _, __: http_answer(200, attributes(1, 2)), lambda store: store.multipart().parts_of(PARTED))
+    assert found == tuple(Part(number, "", number, checksums=(("sha1", f"s{number}"),)) for number in (1, 2))
+
+
 def put(store: S3Store) -> object:
     return store.write("k", BytesBody(b"body"))
 

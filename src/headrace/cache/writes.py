@@ -70,7 +70,10 @@ class CacheWrites(Store):
             self.cached.knowledge.replaced(key)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
-        await self._inner.set_tags(key, tags)
+        try:
+            await self._inner.set_tags(key, tags)
+        finally:
+            self.cached.knowledge.replaced(key)
 
     def multipart(self) -> Multipart:
         return _CacheUploads(self._inner.multipart(), self.cached)
@@ -145,6 +148,9 @@ class _CacheUploads(Multipart):
 
     async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
         return await self._inner.parts(upload, after=after, limit=limit)
+
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        return await self._inner.parts_of(info, after=after, limit=limit)
 
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()

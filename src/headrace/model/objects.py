@@ -38,6 +38,8 @@ class ObjectInfo(msgspec.Struct, frozen=True, tag="object"):
     parts: int = 0
     """Number of multipart parts, 0 when unknown or not multipart."""
     storage_class: str = ""
+    tag_count: int = 0
+    """How many tags there are, 0 when unknown. `Store.set_tags` changes it without changing the version."""
 
 
 class CommonPrefix(msgspec.Struct, frozen=True, tag="prefix"):

@@ -157,6 +157,9 @@ class UnionUploads(PassingUploads):
         reading = await self._union.read(source.key, byte_range, version=source.version)
         return await self.inner.put(upload, number, ReadingBody(reading))
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        return await (await self._union.origin(info.key)).multipart().parts_of(info, after=after, limit=limit)
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:

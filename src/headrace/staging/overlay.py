@@ -27,6 +27,7 @@ def staged_info(staged: Staged) -> ObjectInfo | None:
         headers=entry.attributes.headers,
         metadata=entry.attributes.metadata,
         checksums=entry.checksums,
+        tag_count=len(entry.attributes.tags),
     )
 
 

@@ -254,6 +254,10 @@ class StagedStore(Store):
         self._journal.sync()
         return next(self._backlog.keys(prefix, ""), None) is not None if below else prefix in self._backlog
 
+    def is_staged(self, key: str) -> bool:
+        """Whether a write or removal of `key` waits."""
+        return self._staged(key) is not None
+
     def _staged(self, key: str) -> Staged | None:
         self._journal.sync()
         return self._backlog.visible(key)
@@ -295,7 +299,7 @@ def _info_of(entry: Put, spooled: Spooled) -> ObjectInfo:
     return ObjectInfo(
         entry.key, entry.size, Version(f"etag:{entry.etag}"), float(int(entry.staged_s)), entry.etag,
         content_type=entry.attributes.content_type, headers=entry.attributes.headers, metadata=entry.attributes.metadata,
-        checksums=spooled.checksums,
+        checksums=spooled.checksums, tag_count=len(entry.attributes.tags),
     )  # fmt: skip
 
 

@@ -13,7 +13,11 @@ from headrace.stores.parts import check_within
 
 
 class _Staging(Protocol):
+    def is_staged(self, key: str) -> bool: ...
+
     async def drained(self, prefix: str) -> None: ...
+
+    async def part(self, info: ObjectInfo, number: int) -> ByteRange: ...
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading: ...
 
@@ -39,6 +43,12 @@ class StagedUploads(Multipart):
 
     async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
         return await self._inner.parts(upload, after=after, limit=limit)
+
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        if self._staging.is_staged(info.key):
+            await self._staging.part(info, 1)
+            return ()
+        return await self._inner.parts_of(info, after=after, limit=limit)
 
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()

@@ -167,6 +167,10 @@ class TagsContract(WritingHooks):
         for tags in ((("z", "26"), ("b", "2")), (), (("ü", "ö"),)):
             await store.set_tags("d/a", tags)
             assert await store.tags("d/a") == tuple(sorted(tags))
+            assert (await store.info("d/a")).tag_count == len(tags)
+            reading = await store.read("d/a")
+            await reading.aclose()
+            assert reading.info.tag_count == len(tags)
         after = await agree(store, "d/a", b"x")
         assert after.version == before.version
         if self.keeps_attributes:

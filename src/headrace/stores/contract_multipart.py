@@ -253,6 +253,42 @@ class CompletingContract(UploadHooks):
             await store.part(info, 2)
         assert await store.part(await store.info("a"), 1) == ByteRange(0, 1)
 
+    @pytest.mark.parametrize("kind", [("", ""), *PART_CHECKSUMS], ids=lambda kind: " ".join(kind) or "none")
+    async def test_the_parts_are_known_afterwards_with_their_checksums(self, store: Store, kind: tuple[str, str]) -> None:
+        if kind[0] and kind not in self.part_checksums:
+            pytest.skip("this store keeps no such checksums")
+        uploads, bodies = store.multipart(), [self.part_body(number) for number in range(1, 5)]
+        upload = await uploads.begin("d/a", checksum=kind[0], checksum_type=kind[1])
+        sums = [((kind[0], checksum(Algorithm(kind[0]), body)),) if kind[0] else () for body in bodies]
+        parts = [await uploads.put(upload, n, BytesBody(body, sums[n - 1])) for n, body in enumerate(bodies, 1)]
+        await uploads.complete(upload, tuple(parts))
+        info = await store.info("d/a")
+        if not self.remembers_parts:
+            with pytest.raises(Unsupported):
+                await uploads.parts_of(info)
+            return
+        seen = [
+            part
+            for after, limit in ((0, 1), (1, 2), (3, 1000))
+            for part in await uploads.parts_of(info, after=after, limit=limit)
+        ]
+        assert [(part.number, part.size) for part in seen] == [(n, len(body)) for n, body in enumerate(bodies, 1)]
+        assert [part.checksums for part in seen] == (sums if self.remembers_part_checksums else [()] * 4)
+        assert await uploads.parts_of(info, after=4) == ()
+
+    async def test_parts_are_those_of_exactly_one_version(self, store: Store) -> None:
+        if not self.remembers_parts:
+            pytest.skip("this store does not remember parts")
+        uploads = store.multipart()
+        upload = await uploads.begin("a")
+        info = await uploads.complete(upload, await self.put_parts(store, upload, [1, 2]))
+        sizes = [len(self.part_body(number)) for number in (1, 2)]
+        assert [(part.number, part.size) for part in await uploads.parts_of(info)] == list(enumerate(sizes, 1))
+        whole = await store.write("a", BytesBody(b"x"))
+        assert await uploads.parts_of(whole) == ()
+        with pytest.raises(VersionChanged):
+            await uploads.parts_of(info)
+
     @pytest.mark.parametrize("kind", PART_CHECKSUMS, ids=" ".join)
     async def test_checksums_of_the_whole_are_made_of_the_parts(self, store: Store, kind: tuple[str, str]) -> None:
         algorithm, how = kind

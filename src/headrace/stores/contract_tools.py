@@ -73,6 +73,10 @@ class WritingHooks(StoreHooks):
     """False where checksums that come with a body are lost."""
     keeps_part_bounds = True
     """False where `Store.part` cannot tell where the parts of a completed upload begin."""
+    remembers_parts = True
+    """False where `Multipart.parts_of` is `Unsupported`."""
+    remembers_part_checksums = True
+    """False where it tells of parts without their checksums."""
     remembers_completed = True
     """False where completing an upload again is `NoSuchUpload`."""
     settles_races = True

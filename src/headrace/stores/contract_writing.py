@@ -135,6 +135,7 @@ class WriteContract(WritingHooks):
             assert info.content_type == ATTRIBUTES.content_type
             assert sorted(info.headers) == list(ATTRIBUTES.headers)
             assert sorted(info.metadata) == list(ATTRIBUTES.metadata)
+            assert info.tag_count == (len(ATTRIBUTES.tags) if self.keeps_tags else 0)
         if self.keeps_tags:
             assert await store.tags("a.csv") == ATTRIBUTES.tags
 

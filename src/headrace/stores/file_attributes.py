@@ -5,6 +5,7 @@ It is bound to the file's modification time, size and inode: when another progra
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 from contextlib import suppress
@@ -13,6 +14,7 @@ from itertools import groupby
 import msgspec
 
 from headrace.model.objects import ObjectInfo, Version
+from headrace.model.uploads import Part
 from headrace.model.writing import Attributes, Pairs
 from headrace.stores.file_own import ATTRIBUTES, OWN, existing_folder, opened_folder, read_whole, write_whole
 
@@ -39,9 +41,24 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     checksums: Pairs = ()
     part_runs: tuple[tuple[int, int], ...] = ()
     """Sizes of the parts that the object was made from, as (how many, of which size)."""
+    part_algorithm: str = ""
+    part_sums: bytes = b""
+    """The checksums of the parts by `part_algorithm`, decoded, one behind the other, so that an attribute holds those of many."""
 
     def part_sizes(self) -> tuple[int, ...]:
         return tuple([size for count, size in self.part_runs for _ in range(count)])
+
+    def parts(self, modified_s: float) -> tuple[Part, ...]:
+        """The parts that the object was made from, without their ETags."""
+        sizes = self.part_sizes()
+        length = len(self.part_sums) // len(sizes) if sizes else 0
+        return tuple([Part(number, "", size, modified_s, self._part_sum(number, length)) for number, size in enumerate(sizes, 1)])
+
+    def _part_sum(self, number: int, length: int) -> Pairs:
+        if not length:
+            return ()
+        value = self.part_sums[(number - 1) * length : number * length]
+        return ((self.part_algorithm, base64.b64encode(value).decode()),)
 
     def attributes(self) -> Attributes:
         return Attributes(self.content_type, self.headers, self.metadata, self.tags)
@@ -63,9 +80,13 @@ def binding_of(found: os.stat_result) -> Binding:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def kept_with(attributes: Attributes, etag: str, checksums: Pairs = (), part_sizes: tuple[int, ...] = ()) -> Kept:
-    """What to keep with a file that is yet to be named by `bound`."""
-    runs = tuple([(len(list(run)), size) for size, run in groupby(part_sizes)])
+def kept_with(
+    attributes: Attributes, etag: str, checksums: Pairs = (), parts: tuple[Part, ...] = (), part_algorithm: str = ""
+) -> Kept:
+    """What to keep with a file that is yet to be named by `bound`; checksums of parts where each has one by `part_algorithm`."""
+    runs = tuple([(len(list(run)), size) for size, run in groupby([part.size for part in parts])])
+    sums = [dict(part.checksums).get(part_algorithm, "") for part in parts]
+    keeps_sums = bool(part_algorithm) and all(sums)
     return Kept(
         _FORMAT,
         (0, 0, 0),
@@ -76,6 +97,8 @@ def kept_with(attributes: Attributes, etag: str, checksums: Pairs = (), part_siz
         tuple(sorted(attributes.tags)),
         checksums,
         runs,
+        part_algorithm if keeps_sums else "",
+        b"".join([base64.b64decode(value) for value in sums]) if keeps_sums else b"",
     )
 
 
@@ -109,6 +132,7 @@ def describe(key: str, found: os.stat_result, kept: Kept | None, content_type: s
         kept.metadata,
         kept.checksums,
         sum(count for count, _ in kept.part_runs),
+        tag_count=len(kept.tags),
     )
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from headrace.model.errors import HeadraceError
+from headrace.model.errors import HeadraceError, NotFound
 from headrace.model.uploads import Upload
 from headrace.stores.file_keys import is_held
 from headrace.stores.file_own import (
@@ -56,28 +56,36 @@ class Sweeper:
     def _sweep_safely(self) -> None:
         try:
             self.sweep()
+        except NotFound:  # it was a bucket, and is gone with all that was old in it
+            return
         except (OSError, HeadraceError) as error:
             _LOG.warning("what is old below %s/%s was not removed, and will be tried again: %s", self._root.path, OWN, error)
 
     def sweep(self) -> None:
-        """Remove what is old. Raises `OSError`, `HeadraceError`."""
+        """Remove what is old. Raises `OSError`, `HeadraceError`; `NotFound` for a bucket that was removed meanwhile."""
         if not self._busy.acquire(blocking=False):
             return
         try:
             with opened_root(self._root) as root_fd:
-                now_s = time.time()
-                for folder in (TEMPORARY, COMPLETED, OWN):
-                    for name in _older(root_fd, folder, now_s - TEMPORARY_AGE_S, TEMPORARY_NAME.fullmatch):
-                        _discard(root_fd, folder, name)
-                for name in _older(root_fd, REMOVED, now_s - TEMPORARY_AGE_S, bool):
-                    remove_tree(root_fd, f"{REMOVED}/{name}")
-                self._sweep_uploads(root_fd, now_s)
-                self._sweep_attributes(root_fd, now_s - TEMPORARY_AGE_S)
-                for name in _older(root_fd, COMPLETED, now_s - TEMPORARY_AGE_S, ID.fullmatch):
-                    if not _is_there(root_fd, f"{UPLOADS}/{name}"):
-                        _discard(root_fd, COMPLETED, name)
+                try:
+                    self._sweep_at(root_fd, time.time())
+                except OSError:
+                    self._root.check_still(root_fd)
+                    raise
         finally:
             self._busy.release()
+
+    def _sweep_at(self, root_fd: int, now_s: float) -> None:
+        for folder in (TEMPORARY, COMPLETED, OWN):
+            for name in _older(root_fd, folder, now_s - TEMPORARY_AGE_S, TEMPORARY_NAME.fullmatch):
+                _discard(root_fd, folder, name)
+        for name in _older(root_fd, REMOVED, now_s - TEMPORARY_AGE_S, bool):
+            remove_tree(root_fd, f"{REMOVED}/{name}")
+        self._sweep_uploads(root_fd, now_s)
+        self._sweep_attributes(root_fd, now_s - TEMPORARY_AGE_S)
+        for name in _older(root_fd, COMPLETED, now_s - TEMPORARY_AGE_S, ID.fullmatch):
+            if not _is_there(root_fd, f"{UPLOADS}/{name}"):
+                _discard(root_fd, COMPLETED, name)
 
     def _sweep_uploads(self, root_fd: int, now_s: float) -> None:
         before_s = now_s - self._upload_age_s

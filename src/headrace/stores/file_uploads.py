@@ -151,6 +151,12 @@ class FileUploads(Multipart):
                 page = tuple([put.part for put in read_parts(folder, numbers[:limit])])
         return PartListing(begun.upload, page, numbers[limit - 1] if len(numbers) > limit else None)
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        found = await self._root.run(partial(open_version, self._root, info), info.key)
+        os.close(found.fd)
+        kept = found.kept.parts(info.modified_s) if found.kept is not None else ()
+        return kept[after : after + limit]
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:
@@ -188,7 +194,7 @@ class FileUploads(Multipart):
         chosen = named_parts(upload.key, parts, [put.part for put in puts.values()], self._min_part_bytes)
         sums = parts_checksums(begun.upload.checksum, begun.upload.checksum_type, chosen)
         check_checksums(upload.key, checksums, sums)
-        kept = kept_with(begun.attributes, parts_etag(chosen), sums, tuple([part.size for part in chosen]))
+        kept = kept_with(begun.attributes, parts_etag(chosen), sums, chosen, begun.upload.checksum)
         return _Joining(upload, named, kept, tuple([puts[part.number] for part in chosen]))
 
     def _done(self, upload: Upload, parts: tuple[Part, ...]) -> ObjectInfo | None:

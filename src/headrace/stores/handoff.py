@@ -345,7 +345,10 @@ class HandoffStore(Store):
             self.forget(key)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
-        await self._inner.set_tags(key, tags)
+        try:
+            await self._inner.set_tags(key, tags)
+        finally:
+            self.forget(key)
 
     def multipart(self) -> Multipart:
         return _HandoffUploads(self._inner.multipart(), self)

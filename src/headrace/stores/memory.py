@@ -127,6 +127,7 @@ class MemoryStore(Store):
             metadata=attributes.metadata,
             checksums=checksums,
             parts=len(parts),
+            tag_count=len(attributes.tags),
         )
         if key not in self._objects:
             bisect.insort(self._sorted, key.encode())
@@ -219,7 +220,9 @@ class MemoryStore(Store):
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
         self.calls["set_tags"] += 1
-        self._objects[key] = msgspec.structs.replace(self._find(key), tags=tuple(sorted(tags)))
+        found = self._find(key)
+        info = msgspec.structs.replace(found.info, tag_count=len(tags))
+        self._objects[key] = msgspec.structs.replace(found, info=info, tags=tuple(sorted(tags)))
 
     def parts_of(self, info: ObjectInfo) -> tuple[Part, ...]:
         """The parts that the object was made from. Raises `NotFound`, `VersionChanged`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from headrace.model.errors import Unsupported
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
@@ -36,19 +35,14 @@ class Multipart(ABC):
     async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
         """The parts whose numbers are above `after`, at most `limit` (1 to 1,000)."""
 
-    async def parts_of(
-        self,
-        info: ObjectInfo,
-        *,
-        after: int = 0,  # noqa: ARG002  a default for stores that do not remember
-        limit: int = 1000,  # noqa: ARG002
-    ) -> tuple[Part, ...]:
-        """The parts that the object `info` was made from, whose numbers (from 1, without gaps) are above `after`.
+    @abstractmethod
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        """The parts that the object `info` was made from, numbered from 1 without gaps, that come after `after`, at most `limit`.
 
-        With the checksums that they were sent with, where those are kept. Raises `Unsupported` where parts are not remembered,
+        None for an object that was written whole. With their checksums by the algorithm that the upload was begun with, and
+        without what else was known of them, such as their ETags. Raises `Unsupported` where that is not remembered, `NotFound`
         and `VersionChanged`.
         """
-        raise Unsupported(f"{info.key!r}: what its parts were is not told", path=info.key)
 
     @abstractmethod
     async def complete(

@@ -180,8 +180,8 @@ class _NodeUploads(PassingUploads):
         super().__init__(inner)
         self._store = store
 
-    async def around(self, verb: str, key: str, call: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002  all are worded alike
-        return await self._store.worded(key, call(), "write")
+    async def around(self, verb: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
+        return await self._store.worded(key, call(), "read" if verb == "parts_of" else "write")
 
 
 class _NodeBuckets(PassingBuckets):

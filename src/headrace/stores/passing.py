@@ -75,6 +75,9 @@ class PassingUploads(Multipart):
     async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
         return await self.around("list_parts", upload.key, lambda: self.inner.parts(upload, after=after, limit=limit))
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        return await self.around("parts_of", info.key, lambda: self.inner.parts_of(info, after=after, limit=limit))
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:

@@ -36,6 +36,9 @@ class PrefixedUploads(Multipart):
         page = await self._inner.parts(self._full(upload), after=after, limit=limit)
         return msgspec.structs.replace(page, upload=_at(page.upload, upload.key))
 
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        return await self._inner.parts_of(with_key(info, self._prefix + info.key), after=after, limit=limit)
+
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:

@@ -61,6 +61,7 @@ def object_info(key: str, size: int, headers: Headers) -> ObjectInfo:
         checksums=tuple(checksums),
         parts=part_count(etag),
         storage_class=headers.get("x-amz-storage-class", ""),
+        tag_count=_count(headers.get("x-amz-tagging-count", "")),
     )
 
 
@@ -125,7 +126,12 @@ def written_info(key: str, size: int, headers: Headers, attributes: Attributes, 
         headers=attributes.headers,
         metadata=attributes.metadata,
         parts=part_count(etag),
+        tag_count=len(attributes.tags),
     )
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
 
 
 def _quoted(data: bytes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from headrace.model.errors import (
+    AccessDenied,
     ConditionFailed,
     CorruptData,
     HeadraceError,
@@ -28,7 +29,15 @@ from headrace.stores.s3_objects import attribute_headers, checksum_headers, is_m
 from headrace.stores.s3_parts import gathered
 from headrace.stores.s3_proofs import Info, Proofs, Verb, settle_refusal
 from headrace.stores.s3_requests import Headers, S3Requests
-from headrace.stores.s3_write_xml import CHECKSUM_NAMES, UploadsPage, complete_xml, parse_parts, parse_result, parse_uploads
+from headrace.stores.s3_write_xml import (
+    CHECKSUM_NAMES,
+    UploadsPage,
+    complete_xml,
+    parse_object_parts,
+    parse_parts,
+    parse_result,
+    parse_uploads,
+)
 from headrace.stores.sending import Sending
 
 _MAX_PART_AT_HAND = 64 << 20
@@ -135,6 +144,29 @@ class S3Uploads(Multipart):
             page.checksum_type or upload.checksum_type,
         )
         return PartListing(known, parts, parts[-1].number if follows else None)
+
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        if not info.parts:
+            return ()
+        query = [(b"attributes", b"")]
+        if info.version_id:
+            query.append((b"versionId", info.version_id.encode()))
+        headers = [("x-amz-object-attributes", "ETag,ObjectParts"), ("x-amz-max-parts", str(min(limit, _MAX_PER_PAGE)))]
+        headers.append(("x-amz-part-number-marker", str(after)))
+        try:
+            response = await self._requests.send("GET", info.key, query=query, headers=headers)
+        except AccessDenied as error:
+            raise Unsupported(f"s3 {info.key!r}: these credentials may not ask for its attributes", path=info.key) from error
+        if "etag" in response.headers:  # a store that knows no attributes, such as old Ceph, sends the object
+            response.close()
+            raise Unsupported(f"s3 {info.key!r}: the store does not tell what its parts were", path=info.key)
+        found = parse_object_parts(await self._requests.read_whole(response, _MAX_ANSWER_BYTES))
+        if found.etag != info.etag:
+            raise VersionChanged(f"{info.key!r} has the ETag {found.etag!r} now, not {info.etag!r}", path=info.key)
+        wanted = range(after + 1, min(info.parts, after + min(limit, _MAX_PER_PAGE)) + 1)
+        if [part.number for part in found.parts] != list(wanted):  # SeaweedFS tells the numbers that they were sent with
+            raise Unsupported(f"s3 {info.key!r}: the store does not tell all of its parts", path=info.key)
+        return found.parts
 
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()

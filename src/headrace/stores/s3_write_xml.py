@@ -34,10 +34,10 @@ class Result(msgspec.Struct, frozen=True):
 
     def checksums(self) -> Pairs:
         """The checksums that the answer names, and their type."""
-        found = [(_ALGORITHMS[name], value) for name, value in self.fields.items() if name in _ALGORITHMS and value]
+        found = _sums(self.fields)
         if found and self.fields.get("ChecksumType"):
-            found.append(("type", self.fields["ChecksumType"]))
-        return tuple(found)
+            return (*found, ("type", self.fields["ChecksumType"]))
+        return found
 
 
 class PartsPage(msgspec.Struct, frozen=True):
@@ -47,6 +47,13 @@ class PartsPage(msgspec.Struct, frozen=True):
     truncated: bool
     checksum: str = ""
     checksum_type: str = ""
+
+
+class ObjectParts(msgspec.Struct, frozen=True):
+    """The part of a GetObjectAttributes answer that is about parts; without any where the store tells only how many there are."""
+
+    etag: str
+    parts: tuple[Part, ...]
 
 
 class UploadsPage(msgspec.Struct, frozen=True):
@@ -93,7 +100,7 @@ def parse_result(body: bytes, root: str) -> Result:
         if len(path) == 2:
             fields[path[1]] = text
 
-    _read(body, root, on_end)
+    _read(body, on_end, root)
     return Result(fields)
 
 
@@ -102,11 +109,32 @@ def parse_parts(body: bytes) -> PartsPage:
     top, rows = _rows(body, "ListPartsResult", "Part")
     parts = []
     for row in rows:
-        sums = tuple([(_ALGORITHMS[name], value) for name, value in row.items() if name in _ALGORITHMS and value])
         number, size = _number(row.get("PartNumber", "")), _number(row.get("Size", ""))
-        parts.append(Part(number, row.get("ETag", "").strip('"'), size, parse_time(row.get("LastModified", "")), sums))
+        modified_s = parse_time(row.get("LastModified", ""))
+        parts.append(Part(number, row.get("ETag", "").strip('"'), size, modified_s, _sums(row)))
     truncated = top.get("IsTruncated") == "true"
     return PartsPage(tuple(parts), truncated, top.get("ChecksumAlgorithm", "").lower(), top.get("ChecksumType", ""))
+
+
+def parse_object_parts(body: bytes) -> ObjectParts:
+    """A GetObjectAttributes answer. Raises `CorruptData`."""
+    parts: list[Part] = []
+    fields: dict[str, str] = {}
+    etag = ""
+
+    def on_end(path: tuple[str, ...], text: str) -> None:
+        nonlocal etag
+        if path[1:3] == ("ObjectParts", "Part") and len(path) == 4:
+            fields[path[3]] = text
+        elif path[1:] == ("ObjectParts", "Part"):
+            sums = _sums(fields)
+            parts.append(Part(_number(fields.get("PartNumber", "")), "", _number(fields.get("Size", "")), 0.0, sums))
+            fields.clear()
+        elif path[1:] == ("ETag",):
+            etag = text.strip('"')
+
+    _read(body, on_end, "GetObjectAttributesResponse", "GetObjectAttributesOutput")  # S3 says the first, its manual the second
+    return ObjectParts(etag, tuple(parts))
 
 
 def parse_uploads(body: bytes) -> UploadsPage:
@@ -135,7 +163,7 @@ def parse_buckets(body: bytes) -> tuple[Bucket, ...]:
             found.append(Bucket(fields.pop("Name", ""), parse_time(fields.pop("CreationDate", ""))))
             fields.clear()
 
-    _read(body, "ListAllMyBucketsResult", on_end)
+    _read(body, on_end, "ListAllMyBucketsResult")
     return tuple(sorted(found, key=lambda bucket: bucket.name.encode()))
 
 
@@ -143,6 +171,10 @@ def holds_versions(body: bytes) -> bool:
     """Whether a ListObjectVersions answer names any version or delete marker. Raises `CorruptData`."""
     _, rows = _rows(body, "ListVersionsResult", "Version", "DeleteMarker")
     return bool(rows)
+
+
+def _sums(fields: dict[str, str]) -> Pairs:
+    return tuple([(_ALGORITHMS[name], value) for name, value in fields.items() if name in _ALGORITHMS and value])
 
 
 def _rows(body: bytes, root: str, *names: str) -> tuple[dict[str, str], list[dict[str, str]]]:
@@ -161,11 +193,11 @@ def _rows(body: bytes, root: str, *names: str) -> tuple[dict[str, str], list[dic
                 top[path[1]] = text
             fields = {}
 
-    _read(body, root, on_end)
+    _read(body, on_end, root)
     return top, rows
 
 
-def _read(body: bytes, root: str, on_end: Callable[[tuple[str, ...], str], None]) -> None:
+def _read(body: bytes, on_end: Callable[[tuple[str, ...], str], None], *roots: str) -> None:
     seen: list[str] = []
 
     def note(path: tuple[str, ...], text: str) -> None:
@@ -174,8 +206,8 @@ def _read(body: bytes, root: str, on_end: Callable[[tuple[str, ...], str], None]
         on_end(path, text)
 
     XmlReader(note).feed(body, final=True)
-    if seen != [root]:
-        raise CorruptData(f"the store's answer is no {root}")
+    if len(seen) != 1 or seen[0] not in roots:
+        raise CorruptData(f"the store's answer is no {roots[0]}")
 
 
 def _number(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from headrace.gateways.s3.buckets import valid_bucket_name
 from headrace.gateways.settings import GatewaySettings
 from headrace.policy.rules import Action, Policy, Rule
+from headrace.stores.file_account import FileAccountStore
 from support.accounts import MemoryAccount
 from support.gateway import RunningGateway, WarmStore, gateway
+from support.s3_stores import s3_account
 from support.writing import BUCKET, refusal, s3_client
 
 
@@ -30,6 +33,35 @@ def test_a_bucket_is_made_used_and_removed(s3: Any) -> None:
     s3.delete_bucket(Bucket="made-here")
     with refusal("NoSuchBucket"):
         s3.delete_bucket(Bucket="made-here")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "directory",
+        pytest.param("seaweedfs", marks=pytest.mark.servers),
+        pytest.param("ceph", marks=[pytest.mark.servers, pytest.mark.slow]),
+    ],
+)
+def test_a_bucket_goes_with_its_unfinished_uploads_and_never_with_an_object(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    account = FileAccountStore(str(tmp_path)) if kind == "directory" else s3_account(request.getfixturevalue(f"{kind}_server"))
+    name = f"goes-{kind}"
+    with gateway({"/": account}, writable=True) as running:
+        s3 = s3_client(running)
+        s3.create_bucket(Bucket=name)
+        upload = s3.create_multipart_upload(Bucket=name, Key="unfinished")["UploadId"]
+        s3.upload_part(Bucket=name, Key="unfinished", UploadId=upload, PartNumber=1, Body=b"x")
+        s3.put_object(Bucket=name, Key="x", Body=b"x")
+        with refusal("BucketNotEmpty"):
+            s3.delete_bucket(Bucket=name)
+        assert s3.list_parts(Bucket=name, Key="unfinished", UploadId=upload)["Parts"]
+        s3.delete_object(Bucket=name, Key="x")
+        s3.delete_bucket(Bucket=name)
+        assert name not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+        s3.close()
+        running.run(account.close())
 
 
 @pytest.mark.parametrize("name", ["ab", "x" * 64, "Upper", "a_b", "-ab", "ab-", "a..b", "192.168.0.1", "xn--ab"])

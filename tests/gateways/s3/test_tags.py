@@ -21,8 +21,10 @@ def test_tags_are_put_read_and_taken_away(s3: Any) -> None:
         {"Key": "a", "Value": ""},
         {"Key": "b", "Value": "2 & <3>"},
     ]
-    assert s3.head_object(Bucket=BUCKET, Key="tagged")["ETag"] == etag
+    told = s3.head_object(Bucket=BUCKET, Key="tagged")
+    assert (told["ETag"], told["TagCount"]) == (etag, 2)
     s3.delete_object_tagging(Bucket=BUCKET, Key="tagged")
+    assert "TagCount" not in s3.get_object(Bucket=BUCKET, Key="tagged")
     assert s3.get_object_tagging(Bucket=BUCKET, Key="tagged")["TagSet"] == []
 
 

@@ -24,6 +24,8 @@ def object_pairs(info: ObjectInfo, overrides: Overrides = ()) -> list[tuple[str,
         pairs.append(("x-amz-version-id", info.version_id))
     if info.storage_class and info.storage_class != "STANDARD":
         pairs.append(("x-amz-storage-class", info.storage_class))
+    if info.tag_count:
+        pairs.append(("x-amz-tagging-count", str(info.tag_count)))
     pairs.extend((f"x-amz-meta-{name}", value) for name, value in info.metadata)
     return pairs
 
