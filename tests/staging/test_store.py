@@ -12,7 +12,7 @@ import pytest
 
 from headrace.model.clock import SystemClock
 from headrace.model.disk import SystemDisk
-from headrace.model.errors import CorruptData, DeadlineExceeded, NotFound, Unavailable
+from headrace.model.errors import AccessDenied, CorruptData, DeadlineExceeded, NotFound, Unavailable
 from headrace.model.events import StagedConflict, StagingFault
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.staging.conflicts import Conflicts
@@ -260,6 +260,18 @@ async def test_a_conditional_write_is_decided_by_the_store_behind_what_is_staged
     place.gate.open()
     await waiting
     assert place.memory.body("k") == b"second"
+
+
+async def test_a_store_that_is_away_is_asked_seldom_however_much_waits(place: Place) -> None:
+    place.gate.fail(AccessDenied("the key has expired"))
+    store = place.open()
+    await asyncio.gather(*(store.write(f"k{number}", BytesBody(b"x")) for number in range(300)))
+    await asyncio.sleep(1.2)
+    assert 1 <= place.gate.refused <= 12
+    place.gate.heal()
+    store.retry_now()
+    await store.drained("", below=True)
+    assert len((await place.memory.list()).entries) == 300
 
 
 async def test_waiting_for_a_store_that_is_away_ends_with_its_reason(place: Place) -> None:

@@ -24,6 +24,8 @@ class GatedStore(Store):
         self._answers_to_lose = 0
         self._reads_fail = True
         self.lost = 0
+        self.refused = 0
+        """Calls that were answered with the failure."""
         self.knows_conditions = True
         self.written: dict[str, list[bytes | None]] = defaultdict(list)
 
@@ -103,6 +105,7 @@ class GatedStore(Store):
 
     def _check(self) -> None:
         if self._failure is not None and self._reads_fail:
+            self.refused += 1
             raise self._failure
 
     async def _pass(self, condition: Condition) -> None:

@@ -82,10 +82,13 @@ class Backlog:
         return next((log for log, _ in self._places), None)
 
     def keys(self, prefix: str, after: str) -> Iterator[str]:
-        """Keys with staged writes that begin with `prefix` and sort behind `after`, in the order of their bytes."""
+        """Keys with staged writes that begin with `prefix` and sort behind `after`, in the order of their bytes.
+
+        Nothing may be added or removed while they are iterated.
+        """
         start = max(bisect.bisect_left(self._names, prefix.encode()), bisect.bisect_right(self._names, after.encode()))
-        for name in self._names[start:]:
-            key = name.decode()
+        for position in range(start, len(self._names)):
+            key = self._names[position].decode()
             if not key.startswith(prefix):
                 return
             yield key

@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from headrace.model.clock import Clock
-from headrace.model.errors import ConditionFailed, HeadraceError, NotFound, Unsupported
+from headrace.model.errors import AccessDenied, ConditionFailed, HeadraceError, NotFound, Unavailable, Unsupported
 from headrace.model.events import BackgroundError, StagedConflict
 from headrace.model.objects import ByteRange, Emit, ObjectInfo
 from headrace.model.reading import Reading
@@ -47,8 +47,8 @@ class _Diverged(Exception):
         self.now = now
 
 
-class _Wait(msgspec.Struct):
-    """When a key whose write was not taken is tried again."""
+class _Wait(msgspec.Struct, frozen=True):
+    """When what was not taken is tried again."""
 
     until_s: float
     tries: int
@@ -79,6 +79,7 @@ class Uploader:
         self._conflicts = conflicts
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waits: dict[str, _Wait] = {}
+        self._pause = _Wait(0.0, 0)
         self._woken = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._lock_fd = -1
@@ -94,6 +95,7 @@ class Uploader:
     def retry_now(self) -> None:
         """Try again at once what was put off: the store answers again."""
         self._waits.clear()
+        self._pause = _Wait(0.0, 0)
         self._woken.set()
 
     async def close(self) -> None:
@@ -141,8 +143,9 @@ class Uploader:
 
     def _startable(self, now_s: float) -> list[Staged]:
         found: list[Staged] = []
-        free = _PARALLEL - len(self._running)
-        if free <= 0:
+        # A store that is away, or refuses us, is asked by one write at a time, and seldom.
+        free = (1 if self._pause.tries else _PARALLEL) - len(self._running)
+        if free <= 0 or now_s < self._pause.until_s:
             return found
         for staged in self._journal.backlog.heads():
             key = staged.entry.key
@@ -163,6 +166,7 @@ class Uploader:
             self._put_off(key, error)
         else:
             self._waits.pop(key, None)
+            self._pause = _Wait(0.0, 0)
             self.error = ""
         finally:
             self._running.pop(key, None)
@@ -176,12 +180,15 @@ class Uploader:
             self._journal.remove_before(needed)
 
     def _put_off(self, key: str, error: Exception) -> None:
-        before = self._waits.get(key)
-        tries = before.tries + 1 if before is not None else 1
-        wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2 ** min(tries - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
-        self._waits[key] = _Wait(self._clock.monotonic() + wait_s, tries)
         self.error = str(error) if isinstance(error, HeadraceError) else f"{type(error).__name__}: {error}"
-        _log.warning("%s: %r did not reach its store (try %d): %s", self._mount, key, tries, self.error)
+        now_s = self._clock.monotonic()
+        if not isinstance(error, Unavailable | AccessDenied):
+            tries = self._waits[key].tries + 1 if key in self._waits else 1
+            self._waits[key] = _later(now_s, tries)
+            _log.warning("%s: %r did not reach its store (try %d): %s", self._mount, key, tries, self.error)
+        elif now_s >= self._pause.until_s:  # of several that were on their way, one counts
+            self._pause = _later(now_s, self._pause.tries + 1)
+            _log.warning("%s: its store takes no writes (try %d): %s", self._mount, self._pause.tries, self.error)
 
     async def _deliver(self, staged: Staged) -> str:
         """Bring one write to the store, or keep it as a conflict; the entity tag that is there now, or `ABSENT`."""
@@ -276,6 +283,11 @@ class Uploader:
             await self._inner.write(key, body, entry.attributes, condition=Condition(if_none_match="*"))
         except Unsupported:
             await self._inner.write(key, body, entry.attributes)
+
+
+def _later(now_s: float, tries: int) -> _Wait:
+    wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2 ** min(tries - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+    return _Wait(now_s + wait_s, tries)
 
 
 def _etag(info: ObjectInfo | None) -> str:
