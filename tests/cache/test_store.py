@@ -434,6 +434,29 @@ async def test_reader_that_leaves_ends_the_fill_and_leaks_nothing(tmp_path: Path
     await rig.pages.close()
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_fill_that_is_given_up_again_while_it_ends_leaves_no_file_and_no_descriptor(tmp_path: Path, turns: int) -> None:
+    rig, _, faulty = rig_of(tmp_path)
+    fds = rig.disk.open_fds
+    faulty.add(Fault(times=-1, piece_delay_s=0.01))
+    reading = await rig.store.read("big")
+    await until(lambda: list(tmp_path.glob("pages0/???/*.part")))
+    tasks = tuple(rig.pages.fills._tasks)
+    for task in tasks:
+        task.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await reading.aclose()
+    await rig.settled()
+    await until(lambda: not list(tmp_path.glob("pages0/???/*.part")))
+    rig.pages._handles.clear()
+    await until(lambda: rig.disk.open_fds == fds)
+    assert len(asyncio.all_tasks()) == 1
+    await rig.pages.close()
+
+
 async def test_cancelled_reader_does_not_break_the_others(tmp_path: Path) -> None:
     rig, memory, faulty = rig_of(tmp_path)
     faulty.add(Fault(times=-1, piece_delay_s=0.001))

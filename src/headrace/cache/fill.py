@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import mmap
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 from headrace.cache.directory import PageDirectory
 from headrace.cache.handles import CachedObject
@@ -143,7 +145,7 @@ class Filler:
                 raise FillAbandoned("the fill was given up", path=self._fill.target.key)
             await self._fill_all()
         finally:
-            await self._settle()
+            await _whole(self._settle())
 
     async def _fill_all(self) -> None:
         fill = self._fill
@@ -335,6 +337,25 @@ class Filler:
         left = [part for part in self._parts if part.fd >= 0]
         if left:
             left[0].directory.submit(partial(_abandon, left))
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """`work` to its end, however often whoever waits for it is cancelled meanwhile: then that is raised behind it.
+
+    The fills of one read fail together, and the reader that leaves gives each up once more while it is being settled.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failure = task.exception()
+    if cancelled is not None:
+        raise cancelled
+    if failure is not None:
+        raise failure
 
 
 def _abandon(parts: list[Part]) -> None:
