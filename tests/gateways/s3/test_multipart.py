@@ -57,6 +57,19 @@ def test_attributes_tell_the_parts_page_by_page(s3: Any) -> None:
     assert not ask(PartNumberMarker=2)["IsTruncated"]
 
 
+def test_a_part_is_told_with_its_own_checksum(s3: Any) -> None:
+    place = begin(s3, "summed", ChecksumAlgorithm="SHA256")
+    bodies = (PART, b"tail")
+    complete(s3, place, upload(s3, place, *bodies, ChecksumAlgorithm="SHA256"))
+    sums = [base64.b64encode(hashlib.sha256(body).digest()).decode() for body in bodies]
+    told = s3.get_object_attributes(Bucket=BUCKET, Key="summed", ObjectAttributes=["ObjectParts"])["ObjectParts"]["Parts"]
+    assert [(part["PartNumber"], part["Size"], part["ChecksumSHA256"]) for part in told] == [
+        (number, len(body), value) for number, (body, value) in enumerate(zip(bodies, sums, strict=True), 1)
+    ]
+    for ask in (s3.get_object, s3.head_object):
+        assert ask(Bucket=BUCKET, Key="summed", PartNumber=2, ChecksumMode="ENABLED")["ChecksumSHA256"] == sums[1]
+
+
 def test_checksums_of_parts_and_of_the_whole(s3: Any) -> None:
     place = begin(s3, "composite", ChecksumAlgorithm="SHA256")
     parts = upload(s3, place, PART, b"tail", ChecksumAlgorithm="SHA256")
