@@ -272,7 +272,8 @@ class Filler:
                 first, last = part.extent
                 while fill.filled < last or (last - first > _WRITE_BYTES and part.written < last - first):
                     upto = min(fill.filled, last, first + part.written + _WRITE_BYTES)
-                    if last - first <= _WRITE_BYTES or upto <= first + part.written:
+                    # In large blocks: a file that was written in small ones is read from the system's memory more slowly.
+                    if upto < last and upto < first + part.written + _WRITE_BYTES:
                         await fill.changed()
                         continue
                     await directory.run(partial(part.write, fill.view(first + part.written, upto)))
