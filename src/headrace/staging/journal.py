@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import mmap
 import os
-import re
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -21,10 +20,10 @@ import msgspec
 from headrace.model.disk import Disk
 from headrace.model.errors import HeadraceError, SettingsError
 from headrace.staging.backlog import Backlog, Staged
+from headrace.staging.logs import Logs, sync_folder
 from headrace.staging.records import Damage, Put, Record, decode, scan
 
 LOG_BYTES = 64 << 20
-_LOG_NAME = re.compile(r"(\d{6})\.log")
 _OFFSET_BITS = 40
 _BODIES = "bodies"
 
@@ -50,8 +49,8 @@ class Journal:
         self.backlog = Backlog()
         self.found: list[Found] = []
         self._log_bytes = log_bytes
-        self._fds: dict[int, int] = {}
-        self._mutex = threading.RLock()
+        self._logs = Logs(root, disk)
+        self._appending = threading.RLock()
         self._read = (0, 0)
         """Up to where the records are in `backlog`."""
         try:
@@ -105,11 +104,11 @@ class Journal:
             with self._locked():
                 log, end = self._tail()
                 if end and end + sum(map(len, records)) > self._log_bytes:
-                    self.disk.fsync(self._fd(log))
+                    self.disk.fsync(self._logs.descriptor(log))
                     log, end = log + 1, 0
-                    self._create(log)
+                    self._logs.create(log)
                 places = self._write(log, end, records)
-            self.disk.fsync(self._fd(log))
+            self.disk.fsync(self._logs.descriptor(log))
         except OSError as error:
             raise JournalFailed(f"the journal {self.root} cannot be written ({error.strerror})", path=self.root) from error
         self._publish(log, places[-1][1] + len(records[-1]))
@@ -123,7 +122,7 @@ class Journal:
         entry = staged.entry
         if isinstance(entry, Put) and entry.body_file:
             return self.disk.open(self.body_path(entry.body_file), os.O_RDONLY), 0
-        return self.disk.open(self._path(staged.place[0]), os.O_RDONLY), staged.record.body_offset
+        return self.disk.open(self._logs.path(staged.place[0]), os.O_RDONLY), staged.record.body_offset
 
     def needed_from(self) -> int:
         """The first log that is needed, now or for what may be appended."""
@@ -133,9 +132,9 @@ class Journal:
     def remove_before(self, log: int) -> None:
         """Remove the logs before `log`, which `needed_from` told. Raises `OSError`. For the one process that uploads."""
         with self._locked():
-            for number in self._logs():
+            for number in self._logs.numbers():
                 if number < log:
-                    self.disk.unlink(self._path(number))
+                    self.disk.unlink(self._logs.path(number))
 
     def body_path(self, name: str) -> str:
         """Where a long body lies."""
@@ -148,17 +147,14 @@ class Journal:
 
     def sync_bodies(self) -> None:
         """Return once the names of the bodies survive a power cut. Raises `OSError`."""
-        self._sync_folder(f"{self.root}/{_BODIES}")
+        sync_folder(self.disk, f"{self.root}/{_BODIES}")
 
     def close(self) -> None:
         """Nothing may be appended or read any more."""
-        with self._mutex:
-            for descriptor in self._fds.values():
-                self.disk.close(descriptor)
-            self._fds.clear()
-            if self._lock_fd >= 0:
-                self.disk.close(self._lock_fd)
-                self._lock_fd = -1
+        self._logs.close()
+        descriptor, self._lock_fd = self._lock_fd, -1
+        if descriptor >= 0:
+            self.disk.close(descriptor)
 
     def _map(self, path: str) -> memoryview:
         descriptor = self.disk.open(path, os.O_RDWR | os.O_CREAT)
@@ -172,19 +168,19 @@ class Journal:
     def _recover(self) -> None:
         """Take in every record that is whole; the tail that a crash tore off is cut, damage before it is told."""
         with self._locked():
-            logs = self._logs()
+            logs = self._logs.numbers()
             if not logs:
-                self._create(1)
+                self._logs.create(1)
                 logs = [1]
             for log in logs:
                 end = self._recover_log(log, is_last=log == logs[-1])
-            self.disk.fsync(self._fd(logs[-1]))
+            self.disk.fsync(self._logs.descriptor(logs[-1]))
             self._read = (logs[-1], end)
             self._durable[0] = logs[-1] << _OFFSET_BITS | end
 
     def _recover_log(self, log: int, *, is_last: bool) -> int:
-        size = self.disk.fstat(self._fd(log)).st_size
-        for found in scan(self._reader(log), 0, size):
+        size = self._logs.size(log)
+        for found in scan(self._logs.reader(log), 0, size):
             if isinstance(found, Record):
                 self.backlog.add(log, found)
                 continue
@@ -192,7 +188,7 @@ class Journal:
             self._set_aside(log, found)
             self.found.append(Found(log, found, is_tail))
             if is_tail:
-                self.disk.truncate(self._fd(log), found.offset)
+                self.disk.truncate(self._logs.descriptor(log), found.offset)
                 return found.offset
         return size
 
@@ -203,7 +199,7 @@ class Journal:
         try:
             position = damage.offset
             while position < damage.end:
-                piece = self.disk.pread(self._fd(log), min(1 << 20, damage.end - position), position)
+                piece = self.disk.pread(self._logs.descriptor(log), min(1 << 20, damage.end - position), position)
                 if not piece:
                     break
                 self.disk.pwrite(descriptor, piece, position - damage.offset)
@@ -215,37 +211,37 @@ class Journal:
         at, offset = self._read
         while at < log:
             try:
-                self._take_in_log(at, offset, self.disk.fstat(self._fd(at)).st_size)
+                self._take_in_log(at, offset, self._logs.size(at))
             except FileNotFoundError:
                 # It was removed since: all that was staged up to it had reached the store.
-                at = min(self._logs(), default=log) - 1
+                at = min(self._logs.numbers(), default=log) - 1
                 self.backlog.forget_before(at + 1)
             at, offset = at + 1, 0
         self._take_in_log(at, offset, end)
         self._read = (log, end)
 
     def _take_in_log(self, log: int, offset: int, end: int) -> None:
-        read = self._reader(log)
+        read = self._logs.reader(log)
         while offset < end:
             record = decode(read, offset)
             if record is None:
-                raise JournalFailed(f"{self._path(log)} is damaged at byte {offset}: restart the node", path=self.root)
+                raise JournalFailed(f"{self._logs.path(log)} is damaged at byte {offset}: restart the node", path=self.root)
             self.backlog.add(log, record)
             offset = record.end
 
     def _tail(self) -> tuple[int, int]:
         """The log that grows, and where its last whole record ends; what a killed process left behind that is cut off."""
-        log = self._logs()[-1]
+        log = self._logs.numbers()[-1]
         durable = self._durable[0]
         known = durable & (1 << _OFFSET_BITS) - 1 if durable >> _OFFSET_BITS == log else 0
-        size = self.disk.fstat(self._fd(log)).st_size
+        size = self._logs.size(log)
         end = known
-        for found in scan(self._reader(log), known, size):
+        for found in scan(self._logs.reader(log), known, size):
             if isinstance(found, Damage):
                 break
             end = found.end
         if end < size:
-            self.disk.truncate(self._fd(log), end)
+            self.disk.truncate(self._logs.descriptor(log), end)
         return log, end
 
     def _write(self, log: int, end: int, records: Sequence[bytes]) -> list[tuple[int, int]]:
@@ -254,10 +250,10 @@ class Journal:
         done = 0
         try:
             while done < len(data):
-                done += self.disk.pwrite(self._fd(log), data[done:], end + done)
+                done += self.disk.pwrite(self._logs.descriptor(log), data[done:], end + done)
         except OSError:
             with contextlib.suppress(OSError):
-                self.disk.truncate(self._fd(log), end)
+                self.disk.truncate(self._logs.descriptor(log), end)
             raise
         for record in records:
             places.append((log, end))
@@ -269,57 +265,12 @@ class Journal:
         with self._locked():
             self._durable[0] = max(self._durable[0], log << _OFFSET_BITS | end)
 
-    def _create(self, log: int) -> None:
-        self._fds[log] = self.disk.open(self._path(log), os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        self._sync_folder(self.root)
-
-    def _sync_folder(self, path: str) -> None:
-        descriptor = self.disk.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self.disk.fsync(descriptor)
-        finally:
-            self.disk.close(descriptor)
-
-    def _logs(self) -> list[int]:
-        found = (_LOG_NAME.fullmatch(name) for name in self.disk.names(self.root))
-        return sorted(int(match[1]) for match in found if match is not None)
-
-    def _path(self, log: int) -> str:
-        return f"{self.root}/{log:06d}.log"
-
-    def _fd(self, log: int) -> int:
-        with self._mutex:
-            descriptor = self._fds.get(log)
-            if descriptor is None:
-                descriptor = self._fds[log] = self.disk.open(self._path(log), os.O_RDWR)
-            return descriptor
-
-    def _reader(self, log: int) -> _Reader:
-        return _Reader(self.disk, self._fd(log))
-
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         # Held for one append at most, never while a store is asked. Threads of one process share the file's lock.
-        with self._mutex:
+        with self._appending:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
                 yield
             finally:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-
-
-class _Reader:
-    """Reads of a log through a window, since most records are small."""
-
-    def __init__(self, disk: Disk, descriptor: int) -> None:
-        self._disk = disk
-        self._descriptor = descriptor
-        self._start = 0
-        self._window = b""
-
-    def __call__(self, offset: int, length: int) -> bytes:
-        inside = offset - self._start
-        if inside < 0 or inside + length > len(self._window):
-            self._start, inside = offset, 0
-            self._window = self._disk.pread(self._descriptor, max(length, 1 << 18), offset)
-        return self._window[inside : inside + length]
