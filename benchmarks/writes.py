@@ -21,15 +21,16 @@ from shaped import shaped_link
 KIB, MIB = 1 << 10, 1 << 20
 KEYS = 64
 WRITERS = 32
+SMALL = b"x" * 4 * KIB
 
 
-def signed_put(peer: Peer, path: str) -> dict[str, str]:
+def signed_put(peer: Peer, path: str, body: bytes) -> dict[str, str]:
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    request = AWSRequest("PUT", peer.url + path, headers={"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
-    request.context.update(signing={}, payload_signing_enabled=False)
+    request = AWSRequest("PUT", peer.url + path, data=body)
+    request.context["signing"] = {}
     S3SigV4Auth(Credentials(peer.key, peer.secret), "s3", REGION).add_auth(request)
     return dict(request.headers.items())
 
@@ -44,7 +45,7 @@ def put_rate(peer: Peer, bucket: str, *, connections: int) -> tuple[float, float
     ]
     for number in range(KEYS):
         path = f"{peer.prefix}/{bucket}/small-{number}"
-        fields = ", ".join(f'["{name}"] = "{value}"' for name, value in signed_put(peer, path).items())
+        fields = ", ".join(f'["{name}"] = "{value}"' for name, value in signed_put(peer, path, SMALL).items())
         lines.append(f'  texts[{number + 1}] = wrk.format("PUT", "{path}", {{{fields}}}, body)')
     lines += ["end", "function request()", f"  at = at % {KEYS} + 1", "  return texts[at]", "end"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
@@ -62,7 +63,7 @@ def put_rate(peer: Peer, bucket: str, *, connections: int) -> tuple[float, float
 def put_large(peer: Peer, bucket: str, body: bytes) -> float:
     """Bytes a second of one write."""
     path = f"{peer.prefix}/{bucket}/large"
-    request = urllib.request.Request(peer.url + path, data=body, headers=signed_put(peer, path), method="PUT")
+    request = urllib.request.Request(peer.url + path, data=body, headers=signed_put(peer, path, body), method="PUT")
     began = time.monotonic()
     with urllib.request.urlopen(request, timeout=300) as answer:
         answer.read()
