@@ -138,6 +138,7 @@ def test_a_mount_is_not_taken_away_while_its_store_lacks_writes(tmp_path: Path, 
         away = store.with_name("away")
         store.rename(away)
         client_of(node).put_object(Bucket="data", Key="k", Body=b"waits")
+        assert "WRITES ON THEIR WAY" in node.cli("status").stdout
         refused = node.cli("mount", "rm", "/data", check=False)
         assert refused.returncode == 2
         assert "sync --wait /data" in refused.stderr

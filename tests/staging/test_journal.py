@@ -144,6 +144,19 @@ def test_a_damaged_record_is_told_and_set_aside_and_the_others_live(
     again.close()
 
 
+def test_long_bodies_that_no_record_names_are_removed_when_they_are_old(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    for name in ("named", "stray", "arriving"):
+        Path(journal.body_path(name)).write_bytes(b"x")
+    journal.append([encode(Put("k", 1, "e", 1.0, body_file="named"))])
+    journal.sync()
+    for name in ("named", "stray"):
+        os.utime(journal.body_path(name), (1000, 1000))
+    assert journal.remove_strays(2000.0) == 1
+    assert sorted(path.name for path in (tmp_path / "bodies").iterdir()) == ["arriving", "named"]
+    journal.close()
+
+
 @pytest.mark.parametrize(("call", "code"), [("pwrite", errno.ENOSPC), ("pwrite", errno.EIO), ("fsync", errno.EIO)])
 def test_a_failing_disk_fails_the_write_and_nothing_else(tmp_path: Path, call: str, code: int) -> None:
     disk = FaultyDisk()

@@ -22,6 +22,7 @@ _MOUNT_RIGHT = frozenset({3, 4, 5})
 _TIER_HEAD = ("TIER", "USED", "CAPACITY", "SEGMENTS", "STATE")
 _TIER_RIGHT = frozenset({1, 2, 3})
 _WORKER_HEAD = ("WORKER", "PROCESS", "STATE", "RESTARTS", "MEMORY", "REQUESTS", "CONNECTIONS")
+_STAGED_HEAD = ("WRITES ON THEIR WAY", "WRITES", "BYTES", "OLDEST FOR", "CONFLICTS", "LAST REFUSAL")
 _SLOW_HEAD = ("SLOWEST READS", "TIME", "BYTES", "SERVED", "WHEN")
 
 
@@ -161,8 +162,21 @@ def _tables(stats: NodeStats) -> list[tuple[tuple[str, ...], Rows, frozenset[int
     slow: Rows = [
         (r.path, show_seconds(r.seconds), format_size(r.bytes), r.served, show_time(r.at_s)) for r in stats.slowest[:10]
     ]
+    staged: Rows = [
+        (
+            m.path,
+            str(m.staged.writes),
+            format_size(m.staged.bytes),
+            show_seconds(time.time() - m.staged.oldest_s) if m.staged.oldest_s is not None else "-",
+            str(len(m.staged.conflicts)),
+            m.staged.error,
+        )
+        for m in stats.mounts
+        if m.staged is not None
+    ]
     return [
         (_MOUNT_HEAD, mounts, _MOUNT_RIGHT),
+        (_STAGED_HEAD, staged, frozenset({1, 2, 3, 4})),
         (_TIER_HEAD, tiers, _TIER_RIGHT),
         (_WORKER_HEAD, workers, frozenset({1, 3, 4, 5, 6})),
         (_SLOW_HEAD, slow, frozenset({1, 2})),

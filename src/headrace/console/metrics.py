@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -111,3 +112,21 @@ def _mounts(mounts: tuple[MountStats, ...]) -> Iterator[Metric]:
         taken.add_metric([mount.path], mount.store_bytes)
         served.add_metric([mount.path], mount.bytes_served)
     yield from (healthy, requests, failed, taken, served)
+    yield from _staged(mounts)
+
+
+def _staged(mounts: tuple[MountStats, ...]) -> Iterator[Metric]:
+    """Of mounts that write back: what their stores do not have yet."""
+    writes = GaugeMetricFamily("headrace_staged_writes", "Acknowledged writes that a mount's store lacks", labels=["mount"])
+    size = GaugeMetricFamily("headrace_staged_bytes", "Bytes of those writes", labels=["mount"])
+    age = GaugeMetricFamily("headrace_staged_oldest_seconds", "Age of the oldest of them; 0 when there is none", labels=["mount"])
+    conflicts = GaugeMetricFamily("headrace_conflicts", "Writes that met another's at the store, not settled", labels=["mount"])
+    for mount in mounts:
+        staged = mount.staged
+        if staged is None:
+            continue
+        writes.add_metric([mount.path], staged.writes)
+        size.add_metric([mount.path], staged.bytes)
+        age.add_metric([mount.path], max(0.0, time.time() - staged.oldest_s) if staged.oldest_s is not None else 0.0)
+        conflicts.add_metric([mount.path], len(staged.conflicts))
+    yield from (writes, size, age, conflicts)

@@ -140,6 +140,19 @@ class Journal:
         """Where a long body lies."""
         return f"{self.root}/{_BODIES}/{name}"
 
+    def remove_strays(self, before_s: float) -> int:
+        """Remove long bodies that no record names and that were last written before `before_s`: of writes that never counted.
+
+        Raises `OSError`. Returns how many. For the one process that uploads.
+        """
+        named = {staged.entry.body_file for staged in self.backlog.below("") if isinstance(staged.entry, Put)}
+        strays = 0
+        for name in self.disk.names(f"{self.root}/{_BODIES}"):
+            if name not in named and self.disk.stat(self.body_path(name)).st_mtime < before_s:
+                self.remove_body(name)
+                strays += 1
+        return strays
+
     def remove_body(self, name: str) -> None:
         """Remove a long body; that it is gone is no error. Raises `OSError`."""
         with contextlib.suppress(FileNotFoundError):

@@ -37,6 +37,7 @@ _ELECT_S = 1.0
 _FIRST_WAIT_S = 0.5
 _MAX_WAIT_S = 30.0
 _CLOCK_SKEW_S = 2.0
+_STRAY_S = 3600.0
 
 
 class _Diverged(Exception):
@@ -128,6 +129,8 @@ class Uploader:
             disk.close(descriptor)
             return False
         self._lock_fd = descriptor
+        self._journal.sync()
+        self._journal.remove_strays(self._clock.time() - _STRAY_S)
         return True
 
     async def _turn(self) -> None:

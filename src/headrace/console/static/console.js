@@ -68,11 +68,19 @@ function showTotals(stats, now) {
   before = { at: now, served: c.bytes_served, store: c.store_bytes };
 }
 
+function waiting(staged) {
+  if (!staged) return "";
+  const age = staged.oldest_s ? ` for ${seconds(Math.max(0, Date.now() / 1000 - staged.oldest_s))}` : "";
+  const writes = staged.writes ? `; ${staged.writes} writes wait${age}` : "";
+  return writes + (staged.conflicts.length ? `; ${staged.conflicts.length} conflicts` : "");
+}
+
 function health(mount) {
-  if (mount.healthy) return cell("healthy", "good");
+  const waits = waiting(mount.staged);
+  if (mount.healthy) return cell(`healthy${waits}`, waits ? "wrap" : "good");
   const age = Math.max(0, Math.round(Date.now() / 1000 - mount.checked_s));
   const seen = mount.checked_s ? ` (${age < 120 ? `${age} s` : seconds(age)} ago)` : "";
-  return cell((mount.error || "failing") + seen, "bad wrap");
+  return cell((mount.error || "failing") + seen + waits, "bad wrap");
 }
 
 function show(stats, jobs) {
