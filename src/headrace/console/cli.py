@@ -30,6 +30,7 @@ COMMANDS: dict[str, Lazy] = {
     "stat": Lazy("headrace.console.cmd_data", "stat", "Show what is known of one object."),
     "cat": Lazy("headrace.console.cmd_data", "cat", "Write an object's bytes to standard output."),
     "cp": Lazy("headrace.console.cmd_cp", "cp", "Copy objects out of the namespace, files into it, or objects within it."),
+    "fuse": Lazy("headrace.console.cmd_fuse", "fuse", "Show the namespace as a directory of this machine."),
     "rm": Lazy("headrace.console.cmd_rm", "rm", "Remove objects from the namespace and from their stores."),
     "load": Lazy("headrace.console.cmd_jobs", "load", "Bring objects into the cache before they are read."),
     "free": Lazy("headrace.console.cmd_jobs", "free", "Drop pages from the cache; nothing at the store changes."),

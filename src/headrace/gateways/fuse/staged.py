@@ -1,0 +1,134 @@
+"""The bytes of a file that is open for writing: a nameless local file, which goes with the process that has it open."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from headrace.model.errors import NoSpace, VersionChanged
+from headrace.model.reading import Buffer, FileSlice, Reading
+
+_COPY_BYTES = 8 << 20
+
+
+class StagingArea:
+    """Where files are staged. Nothing in it has a name, so nothing is left by a process that was killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def new(self, room_bytes: int = 0) -> StagedFile:
+        """An empty file. Raises `OSError`, and `NoSpace` when `room_bytes` are not free."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        free = os.statvfs(self.directory)
+        if room_bytes > free.f_bavail * free.f_frsize:
+            raise NoSpace(f"{self.directory} has no room for {room_bytes} bytes that are to be changed", path=str(self.directory))
+        try:
+            return StagedFile(os.open(self.directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT):
+                raise
+        fd, name = tempfile.mkstemp(dir=self.directory)
+        os.unlink(name)  # noqa: PTH108  a descriptor's own name
+        return StagedFile(fd)
+
+
+class StagedFile:
+    """An open file of this machine. It is `changed` until its store has what it holds now."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.new_modes = False
+        """Whether only what is kept beside the bytes has to be stored, too."""
+        self._stored: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    @property
+    def mtime_ns(self) -> int:
+        return os.fstat(self.fd).st_mtime_ns
+
+    @property
+    def state(self) -> tuple[int, int]:
+        now = os.fstat(self.fd)
+        return now.st_size, now.st_mtime_ns
+
+    @property
+    def changed(self) -> bool:
+        return self.new_modes or self._stored != self.state
+
+    @property
+    def path(self) -> Path:
+        """By which this process may open it once more."""
+        return Path(f"/proc/self/fd/{self.fd}")
+
+    def stored(self, state: tuple[int, int]) -> None:
+        """The store has what the file held when it had `state`."""
+        self._stored = state
+
+    def set_mtime(self, mtime_ns: int) -> None:
+        os.utime(self.fd, ns=(mtime_ns, mtime_ns))
+
+    def resize(self, size: int) -> None:
+        os.ftruncate(self.fd, size)
+
+    async def fill(self, reading: Reading, mtime_ns: int) -> None:
+        """All bytes of an object, which is what its store has. Raises what reading raises."""
+        try:
+            if reading.ready is not None:
+                for piece in reading.ready:
+                    await asyncio.to_thread(self._append, piece)
+            else:
+                async for part in reading:
+                    await asyncio.to_thread(self._append, part)
+        finally:
+            await reading.aclose()
+        if self.size != reading.range.length:
+            raise VersionChanged(f"{reading.info.key}: its pages were dropped while they were read; open it again")
+        self.set_mtime(mtime_ns)
+        self.stored(self.state)
+
+    async def snapshot(self, area: StagingArea) -> StagedFile:
+        """A copy of what it holds now, while others may go on writing to it."""
+        copy = area.new(self.size)
+        try:
+            await asyncio.to_thread(copy._append, FileSlice(self.fd, 0, self.size, self))
+        except BaseException:  # whatever it is: tidied up here, raised on
+            copy.close()
+            raise
+        return copy
+
+    def close(self) -> None:
+        fd, self.fd = self.fd, -1
+        with suppress(OSError):
+            os.close(fd)
+
+    def _append(self, piece: Buffer | FileSlice) -> None:
+        at = self.size
+        if not isinstance(piece, FileSlice):
+            view = memoryview(piece)
+            while view:
+                done = os.pwrite(self.fd, view[:_COPY_BYTES], at)
+                view, at = view[done:], at + done
+            return
+        start, left = piece.offset, piece.length
+        while left:
+            done = _copy(piece.fd, self.fd, start, at, min(left, _COPY_BYTES))
+            if not done:
+                return
+            start, at, left = start + done, at + done, left - done
+
+
+def _copy(source: int, target: int, start: int, at: int, length: int) -> int:
+    try:
+        return os.copy_file_range(source, target, length, start, at)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ETXTBSY):
+            raise
+    return os.pwrite(target, os.pread(source, length, start), at)
