@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace slowhttptest"
+wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace slowhttptest fuse3"
 [ "${1:-}" = bench ] && wanted="$wanted wrk"
 missing=""
 for package in $wanted; do

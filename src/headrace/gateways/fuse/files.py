@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrace.gateways import fsspec as calls
 from headrace.gateways.fuse import abi
@@ -23,6 +23,9 @@ from headrace.model.reading import FileSlice, Piece
 _log = logging.getLogger(__name__)
 
 _WRITES = (os.O_WRONLY, os.O_RDWR)
+_FIRST = ByteRange(0, 1)
+_LONG_BYTES = 128 * 1024
+"""Who begins with a request of this length goes on: the kernel asks for less where a program looks at a file's head."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +42,8 @@ class OpenFile:
     forward: int = -1
     """Where the last request began that was such a one."""
     stream: Stream | None = None
+    beginning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a stream is begun: of requests that come together, one begins it."""
 
 
 class Files:
@@ -58,6 +63,19 @@ class Files:
             return self._open[handle]
         except KeyError:
             raise Refused(errno.EBADF) from None
+
+    def open_now(self, inode: Inode, flags: int) -> bytes | None:
+        """The answer to OPEN for reading, if it can be known without waiting that the inode is what its store has."""
+        if flags & os.O_ACCMODE in _WRITES or inode.staged is not None or not self.is_current(inode):
+            return None
+        return self.opened(inode, writes=False)
+
+    def is_current(self, inode: Inode) -> bool:
+        """Whether it can be known without waiting that the inode is what its store has."""
+        if inode.info is None or not inode.info.size or inode.parent is None:
+            return False
+        reading = self._shared.namespace.peek("/" + inode.path, _FIRST)
+        return reading is not None and reading.info.version == inode.info.version
 
     async def open(self, inode: Inode, flags: int) -> bytes:
         """The answer to OPEN. Raises `Refused` with ESTALE when the object is another by now: the kernel looks it up anew."""
@@ -154,26 +172,29 @@ class Files:
         if want is None or inode.info is None:
             return b""
         stream = file.stream
-        forward = file.forward == want.start or (stream is not None and stream.covers(want.start, want.length))
-        if forward and (data := await self._streamed(file, inode.info, want)) is not None:
+        forward = file.forward == want.start or (not want.start and want.length >= _LONG_BYTES and want.end < inode.info.size)
+        if (forward or (stream is not None and stream.covers(want.start, want.length))) and (
+            data := await self._streamed(file, inode.info, want)
+        ) is not None:
             return data
         reading = await self._shared.namespace.read("/" + inode.path, want, version=inode.info.version)
         return await calls.body(reading)
 
     async def _streamed(self, file: OpenFile, info: ObjectInfo, want: ByteRange) -> bytes | None:
         """The bytes out of the file's stream, which is begun where there is none that has them."""
-        if file.stream is None or not file.stream.covers(want.start, want.length):
-            old, file.stream = file.stream, None
-            if old is not None:
-                await old.close()
-            reading = await self._shared.namespace.read(
-                "/" + file.inode.path, ByteRange(want.start, info.size), version=info.version
-            )
-            if reading.ready is not None or file.stream is not None:
-                await reading.aclose()
-                return None
-            file.stream = Stream(reading)
-        return await file.stream.take(want.start, want.length)
+        async with file.beginning:
+            stream = file.stream
+            if stream is None or not stream.covers(want.start, want.length):
+                if stream is not None:
+                    file.stream = None
+                    await stream.close()
+                whole = ByteRange(want.start, info.size)
+                reading = await self._shared.namespace.read("/" + file.inode.path, whole, version=info.version)
+                if reading.ready is not None:
+                    await reading.aclose()
+                    return None
+                stream = file.stream = Stream(reading)
+        return await stream.take(want.start, want.length)
 
     def _wanted(self, inode: Inode, offset: int, size: int) -> ByteRange | None:
         if inode.parent is None or inode.info is None:
@@ -202,19 +223,33 @@ class Files:
         if file.writes:
             await save(self._shared, file.inode)
 
+    def release_now(self, handle: int) -> bool:
+        """`release`, if there is nothing to wait for."""
+        file = self._open.get(handle)
+        if file is not None and (file.writes or file.stream is not None):
+            return False
+        if file is not None:
+            self._released(file)
+        return True
+
     async def release(self, handle: int) -> None:
         """The file is open no longer, nor mapped. What was written through a map after its last close is stored now."""
-        file = self._open.pop(handle, None)
+        file = self._open.get(handle)
         if file is None:
             return
-        inode = file.inode
         if file.stream is not None:
             await file.stream.close()
         if file.writes:
             try:
-                await save(self._shared, inode)
+                await save(self._shared, file.inode)
             except Exception as error:  # noqa: BLE001  nobody is left to be told
-                _log.error("/%s: what was written to it could not be stored: %s", inode.path, error)
+                _log.error("/%s: what was written to it could not be stored: %s", file.inode.path, error)
+        self._released(file)
+
+    def _released(self, file: OpenFile) -> None:
+        inode = file.inode
+        if self._open.pop(file.handle, None) is None:
+            return
         if file.passed:
             inode.passed -= 1
             if not inode.passed:

@@ -15,10 +15,11 @@ from headrace.gateways.fuse.modes import Modes, metadata_with, modes_of
 from headrace.gateways.fuse.saving import check_may_stage, save
 from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.model.errors import AccessDenied, InvalidKey, NotFound, ReadOnly, Unsupported
-from headrace.model.objects import ObjectInfo
+from headrace.model.objects import ByteRange, ObjectInfo, with_key
 from headrace.model.writing import Attributes, BytesBody
 
 LINK_MAX_BYTES = 4095
+_FIRST = ByteRange(0, 1)
 
 
 class Names:
@@ -33,6 +34,18 @@ class Names:
         """The kernel is told of `inode`."""
         inode.lookups += 1
         return abi.entry(inode.id, inode.attr(), self._shared.valid_s(inode.path))
+
+    def lookup_now(self, parent: Inode, raw: bytes) -> Inode | None:
+        """A file that is at the name, if that can be known without waiting."""
+        name = decoded(raw)
+        there = parent.children.get(name)
+        if there is not None and (there.staged is not None or there.is_directory):
+            return there if there.staged is not None else None
+        path = joined(parent, name)
+        if "/" not in path:
+            return None
+        reading = self._shared.namespace.peek("/" + path, _FIRST)
+        return self.found(parent, name, with_key(reading.info, "/" + path)) if reading is not None else None
 
     async def lookup(self, parent: Inode, raw: bytes) -> Inode:
         """What is at the name now. Raises `NotFound`."""
@@ -73,15 +86,24 @@ class Names:
             return there
         return self._inodes.add(parent, name, modes, info)
 
-    async def attr(self, inode: Inode) -> bytes:
-        """The answer to GETATTR. Raises `Refused` with ESTALE for a version that is no longer there and that nobody has open."""
+    def attr_now(self, inode: Inode) -> bytes | None:
+        """The answer to GETATTR, if it can be known without waiting.
+
+        Raises `Refused` with ESTALE for a file that is no longer there and that nobody has open.
+        """
         if inode.parent is None and inode.id != abi.ROOT_ID:
             if not inode.opens:
                 raise Refused(errno.ESTALE)
             return abi.attributes(inode.attr(), 0)
-        if not inode.is_directory and inode.staged is None and inode.info is not None and not inode.opens:
+        if inode.is_directory or inode.opens or inode.staged is not None or self._files.is_current(inode):
+            return abi.attributes(inode.attr(), self._shared.valid_s(inode.path))
+        return None
+
+    async def attr(self, inode: Inode) -> bytes:
+        """The same, with the store asked. Raises `Refused` with ESTALE when the object is another version by now."""
+        if inode.info is not None and inode.parent is not None:
             info = await self._shared.namespace.info("/" + inode.path)
-            if info.version != inode.info.version:
+            if inode.info is None or info.version != inode.info.version:
                 raise Refused(errno.ESTALE)
             if inode.staged is None:
                 inode.info, inode.modes = info, modes_of(info, self._shared.options.defaults)

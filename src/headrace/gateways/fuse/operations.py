@@ -56,7 +56,8 @@ async def _lookup(mount: Mounted, request: abi.Request) -> bytes:
 
 
 async def _getattr(mount: Mounted, request: abi.Request) -> bytes:
-    return await mount.names.attr(mount.inode(request))
+    inode = mount.inode(request)
+    return mount.names.attr_now(inode) or await mount.names.attr(inode)
 
 
 async def _setattr(mount: Mounted, request: abi.Request) -> bytes:

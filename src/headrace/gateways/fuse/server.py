@@ -8,9 +8,11 @@ import logging
 import mmap
 import os
 import struct
+from contextlib import suppress
 
 from headrace.gateways.fuse import abi
 from headrace.gateways.fuse.abi import Op
+from headrace.gateways.fuse.inodes import Inode
 from headrace.gateways.fuse.operations import HANDLERS, Mounted
 from headrace.gateways.fuse.shared import Refused, Shared, errno_of
 from headrace.model.errors import HeadraceError
@@ -97,6 +99,10 @@ class Server:
         match request.op:
             case Op.READ:
                 return self._read_now(request)
+            case Op.LOOKUP | Op.OPEN | Op.GETATTR:
+                return self._find_now(request)
+            case Op.RELEASE:
+                return self._release_now(request)
             case Op.WRITE:
                 self._write(request)
             case Op.FORGET:
@@ -170,6 +176,33 @@ class Server:
         for index in range(count):
             at = abi.BATCH_FORGET_IN.size + index * abi.FORGET_ONE.size
             self._shared.inodes.forget(*abi.FORGET_ONE.unpack_from(request.body, at))
+
+    def _find_now(self, request: abi.Request) -> bool:
+        inode = self._shared.inodes.get(request.node)
+        if inode is None:
+            self._fail(request.unique, errno.ESTALE)
+            return True
+        answer: bytes | None = None
+        with suppress(HeadraceError, Refused):  # the way that may wait finds out, too
+            answer = self._found_now(inode, request)
+        if answer is None:
+            return False
+        self._reply(request.unique, answer)
+        return True
+
+    def _release_now(self, request: abi.Request) -> bool:
+        done = self._mount.files.release_now(*abi.RELEASE_IN.unpack_from(request.body)[:1])
+        if done:
+            self._reply(request.unique, b"")
+        return done
+
+    def _found_now(self, inode: Inode, request: abi.Request) -> bytes | None:
+        if request.op == Op.GETATTR:
+            return self._mount.names.attr_now(inode)
+        if request.op == Op.OPEN:
+            return self._mount.files.open_now(inode, *abi.OPEN_IN.unpack_from(request.body)[:1])
+        found = self._mount.names.lookup_now(inode, *abi.names(request.body, 0, 1))
+        return self._mount.names.known(found) if found is not None else None
 
     def _read_now(self, request: abi.Request) -> bool:
         handle, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
