@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.fuse_mount import require_fuse
 from support.node import RunningNode, running_node
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +38,8 @@ def sales(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
 def test_the_lines_of_a_how_to_page_do_what_they_say(page: Path, sales: RunningNode, tmp_path: Path) -> None:
     lines = "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
     assert lines
+    if page.stem == "directory":
+        require_fuse()
     if page.stem == "duckdb":
         lines = "from duckdb_extensions import import_extension\nimport_extension('httpfs')\n" + lines
     environ = os.environ | {

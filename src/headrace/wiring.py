@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import sys
 import threading
@@ -47,6 +48,8 @@ from headrace.stores.registry import open_store
 from headrace.stores.retry import RetrySettings, RetryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
+
+_log = logging.getLogger(__name__)
 
 LEDGER_NAME = "ledger.db"
 _MARKS_NAME = "run/marks"
@@ -340,10 +343,33 @@ def open_marks(home: Path) -> Marks:
 class OwnNamespace(Namespace):
     """A namespace with all that was opened for it. After `close` nothing of it can be read."""
 
-    def __init__(self, table: MountTable, pages: PageCache | None = None, *, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        table: MountTable,
+        pages: PageCache | None = None,
+        *,
+        stop: threading.Event | None = None,
+        live: LiveMounts | None = None,
+    ) -> None:
         super().__init__(table)
         self._pages = pages
         self._stop = stop
+        self._live = live
+
+    async def follow(self, settings: Settings, *, every_s: float = 2.0) -> None:
+        """Bring changes of mounts into force as the ledger of `settings` has them, until cancelled."""
+        seen = _ledger_state(settings)
+        while self._live is not None:
+            await asyncio.sleep(every_s)
+            now = _ledger_state(settings)
+            if now == seen:
+                continue
+            try:
+                await self._live.apply(await asyncio.to_thread(_known_mounts, settings))
+            except (HeadraceError, OSError) as error:
+                _log.warning("changed mounts could not be brought into force, the ones before stay: %s", error)
+            else:
+                seen, self.table = now, self._live.namespace.table
 
     async def close(self) -> None:
         if self._stop is not None:
@@ -367,7 +393,7 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
     live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
-    namespace = OwnNamespace(live.namespace.table, pages, stop=stop)
+    namespace = OwnNamespace(live.namespace.table, pages, stop=stop, live=live)
     for error in live.failed.values():
         await namespace.close()
         raise error
@@ -381,6 +407,18 @@ def _keep_pages(settings: Settings, *, clock: Clock, emit: Emit) -> threading.Ev
         root = os.fspath(disk.root(settings.home))
         run_in_thread(Keeper(root, disk.capacity_bytes, settings.cache.geometry, clock=clock, emit=emit), stop)
     return stop
+
+
+def _ledger_state(settings: Settings) -> tuple[tuple[int, int], ...]:
+    """What changes whenever the ledger does."""
+    found: list[tuple[int, int]] = []
+    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal"):
+        try:
+            there = os.stat(settings.home / name)  # noqa: PTH116
+        except OSError:
+            continue
+        found.append((there.st_mtime_ns, there.st_size))
+    return tuple(found)
 
 
 def _known_mounts(settings: Settings) -> tuple[MountSpec, ...]:

@@ -48,15 +48,21 @@ def require_fuse() -> None:
         pytest.skip("mounting without root needs fusermount3 (apt install fuse3)")
 
 
-def start_fuse(home: Path, config: str, *options: str, environ: dict[str, str] | None = None) -> FuseMount:
-    """Start it and wait until the directory is there; `config` is added behind its `[server]` table."""
+def start_fuse(
+    home: Path, config: str, *options: str, environ: dict[str, str] | None = None, config_path: Path | None = None
+) -> FuseMount:
+    """Start it and wait until the directory is there; `config` is added behind its `[server]` table.
+
+    With `config_path`, that file is used instead, and the home that it names.
+    """
     require_fuse()
     home.mkdir(parents=True, exist_ok=True)
     root = home / "mnt"
     with suppress(FileExistsError):  # where a mount was killed, even asking whether it is there fails
         root.mkdir()
-    path = home / "headrace.toml"
-    path.write_text(f'[server]\nhome = "{home}/state"\n\n{config}')
+    path = config_path or home / "headrace.toml"
+    if config_path is None:
+        path.write_text(f'[server]\nhome = "{home}/state"\n\n{config}')
     merged = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")} | (environ or {})
     with open(home / "fuse.log", "ab") as log:
         process = subprocess.Popen(

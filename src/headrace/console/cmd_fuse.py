@@ -116,9 +116,12 @@ async def _serve(invocation: Invocation, mountpoint: Path, endpoint: str | None,
 
     session = SessionOptions(config=invocation.config, endpoint=endpoint, mode="remote" if endpoint else "embedded")
     namespace = await open_by_settings(session)
+    following = asyncio.ensure_future(namespace.follow(settings)) if isinstance(namespace, OwnNamespace) else None
     try:
         return await serve(namespace, mountpoint, staging=settings.home / "fuse", how=how, options=options, ready=ready)
     finally:
+        if following is not None:
+            following.cancel()
         if isinstance(namespace, OwnNamespace):
             await namespace.close()
 

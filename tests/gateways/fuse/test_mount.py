@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from support.fuse_mount import FuseMount, end_fuse, mounted, require_fuse, start_fuse
+from support.node import running_node
 from support.processes import wait_until
 from support.servers import ACCESS_KEY, SECRET_KEY, S3Server
 
@@ -490,3 +491,19 @@ def test_memory_only_data_reaches_no_file_of_a_disk(tmp_path: Path) -> None:
             open(mount.data / "secret", "r+b")
         kept = [path for path in mount.home.rglob("*") if path.is_file() and not path.is_relative_to(mount.root)]
         assert not [path for path in kept if mark in path.read_bytes()]
+
+
+def test_a_mount_that_is_added_while_it_runs_appears(tmp_path: Path) -> None:
+    store, added = tmp_path / "store", tmp_path / "added"
+    for directory in (store, added):
+        directory.mkdir()
+    (added / "x").write_bytes(b"x")
+    with running_node(tmp_path / "node", config_for(store), processes=1) as node:
+        mount = start_fuse(tmp_path / "fuse", config_for(store), config_path=node.config)
+        try:
+            assert os.listdir(mount.root) == ["data"]
+            node.cli("mount", "add", "/more", f"file://{added}")
+            wait_until(lambda: (mount.root / "more").is_dir(), "the mount to appear")
+            assert (mount.root / "more/x").read_bytes() == b"x"
+        finally:
+            end_fuse(mount)
