@@ -67,15 +67,14 @@ def read_head(data: bytes, *, is_head: bool) -> Head:
     if fields.count > _MAX_FIELDS:
         raise BadAnswer(f"it has more than {_MAX_FIELDS} headers")
     headers = fields.found
-    keeps_alive = bool(parser.should_keep_alive())
+    options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
+    keeps_alive = "close" not in options and (version == "1.1" or "keep-alive" in options)
     coding = headers.get("transfer-encoding")
     if status < 200 or status in (204, 304):
         return Head(status, headers, 0, keeps_alive and coding is None)
     if coding is not None and (coding.lower() != "chunked" or version != "1.1"):
         raise BadAnswer(f"its transfer-encoding is {coding[:40]!r}")
     if is_head:
-        # llhttp would read on until the connection ends: it does not know what was asked.
-        keeps_alive = keeps_alive or (version == "1.1" and "close" not in headers.get("connection", "").lower())
         return Head(status, headers, 0, keeps_alive)
     if coding is not None:
         return Head(status, headers, CHUNKED, keeps_alive)
