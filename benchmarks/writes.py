@@ -70,6 +70,15 @@ def rate(peer: Peer, bucket: str, *, connections: int, methods: tuple[str, ...] 
     return requests, float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
 
 
+def reads_beside(peer: Peer) -> float:
+    """4 KiB reads a second on 8 connections while 8 others write, each as fast as it can."""
+    with ThreadPoolExecutor(2) as pool:
+        reads = pool.submit(rate, peer, "writes", connections=8, methods=("GET",))
+        writes = pool.submit(rate, peer, "others", connections=8)
+        writes.result()
+        return reads.result()[0]
+
+
 def put_large(peer: Peer, bucket: str, body: bytes) -> float:
     """Bytes a second of one write."""
     path = f"{peer.prefix}/{bucket}/large"
@@ -132,9 +141,9 @@ def replay() -> float:
     return size / seconds
 
 
-def mount(path: str, endpoint: str, write: str) -> str:
+def mount(path: str, endpoint: str, write: str, *, bucket: str = "writes") -> str:
     return (
-        f'[[mount]]\npath = "{path}"\nstore = "s3://writes"\nendpoint = "{endpoint}"\ncredentials = "env:ORIGIN"\n'
+        f'[[mount]]\npath = "{path}"\nstore = "s3://{bucket}"\nendpoint = "{endpoint}"\ncredentials = "env:ORIGIN"\n'
         f'write = "{write}"\n\n'
     )
 
@@ -147,8 +156,13 @@ def main() -> None:
         (seed / "seed").write_bytes(b"x")
         origin = stack.enter_context(peers.seaweed(work))
         peers.upload(origin, "writes", seed)
+        peers.upload(origin, "others", seed)
         link = stack.enter_context(shaped_link(origin.url, rtt="40ms", rate="200mbit"))
-        mounts = mount("/writes", origin.url, "through") + mount("/slow", link.url, "back")
+        mounts = (
+            mount("/writes", origin.url, "through")
+            + mount("/others", origin.url, "through", bucket="others")
+            + mount("/slow", link.url, "back")
+        )
         node = stack.enter_context(peers.headrace(work, mounts, processes=2))
         rclone = stack.enter_context(peers.rclone(work, origin, writes_through=True))
         far = Peer("direct, 40 ms", link.url, (), signed=True)
@@ -165,6 +179,10 @@ def main() -> None:
                     ("direct", origin, ("GET", "PUT")),
                 )
             },
+        )
+        halves = in_turn(
+            ROUNDS,
+            {"alone": lambda: rate(node, "writes", connections=8, methods=("GET",))[0], "beside": lambda: reads_beside(node)},
         )
         body = os.urandom(64 * MIB)
         before = max(rss_bytes(pid) for pid in peers.worker_pids(node))
@@ -205,6 +223,12 @@ def main() -> None:
                     "at least",
                     [found / 2 for found in mixed["mixed"]],
                     mixed["reads"],
+                ),
+                Row(
+                    "every other connection writes 4 KiB: reads ÷ reads alone",
+                    ratio(halves["beside"], halves["alone"]),
+                    ours=halves["beside"],
+                    theirs=halves["alone"],
                 ),
                 Row(
                     "every other request a PUT of 4 KiB, × direct",
