@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.stores.http_answer import BadAnswer
-from headrace.stores.http_connection import Answer, Connection, ConnectionCut
+from headrace.stores.http_connection import Connection
+from headrace.stores.http_exchange import Answer, ConnectionCut
 from headrace.stores.sending import Sending
 
 

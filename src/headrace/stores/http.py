@@ -33,7 +33,7 @@ from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.reading import Buffer, Reading
 from headrace.stores.guard import AddressGuard, AddressRefused
 from headrace.stores.http_answer import BadAnswer
-from headrace.stores.http_connection import Answer, ConnectionCut
+from headrace.stores.http_exchange import Answer, ConnectionCut
 from headrace.stores.http_pool import ConnectFailed, ConnectionPool, Origin
 from headrace.stores.sending import Sending
 

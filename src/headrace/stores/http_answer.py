@@ -14,6 +14,7 @@ UNTIL_CLOSE = -2
 
 MAX_HEAD_BYTES = 64 * 1024
 _MAX_FIELDS = 256
+_MAX_INTERIM = 16
 _MAX_FRAMING_BYTES = 64 * 1024
 _CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -125,3 +126,67 @@ class ChunkedBody:
     def on_message_complete(self) -> None:
         """Called by llhttp."""
         self.done = True
+
+
+class AnswerReader:
+    """Takes one answer apart as it comes: a state machine without IO."""
+
+    __slots__ = ("_buffer", "_chunks", "_interim", "_is_head", "_left", "extra", "head", "is_complete")
+
+    def __init__(self, *, is_head: bool) -> None:
+        self.head: Head | None = None
+        self.is_complete = False
+        """Whether all of the answer has come."""
+        self.extra = False
+        """Whether more came than the answer."""
+        self._is_head = is_head
+        self._buffer = b""
+        self._interim = 0
+        self._left = 0
+        self._chunks: ChunkedBody | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The body's bytes among the next ones. Raises `BadAnswer`."""
+        if self.head is None:
+            data = self._take_head(data)
+            if self.head is None:
+                return []
+        if self._chunks is not None:
+            pieces = self._chunks.feed(data) if data else []
+            self.is_complete, self.extra = self._chunks.done, self._chunks.extra
+            return pieces
+        if self._left != UNTIL_CLOSE:
+            self.extra = len(data) > self._left
+            data = data[: self._left] if self.extra else data
+            self._left -= len(data)
+            self.is_complete = not self._left
+        return [data] if data else []
+
+    def end(self) -> None:
+        """The other side has said that nothing will follow."""
+        self.is_complete = self.is_complete or (self.head is not None and self.head.length == UNTIL_CLOSE)
+
+    def _take_head(self, data: bytes) -> bytes:
+        """What follows the head in `data`, when it is there."""
+        seen = max(len(self._buffer) - 3, 0)
+        data = self._buffer + data if self._buffer else data
+        while True:
+            end = data.find(b"\r\n\r\n", seen) + 4
+            if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
+                raise BadAnswer(f"its head is longer than {MAX_HEAD_BYTES} bytes")
+            if end < 4:
+                self._buffer = data
+                return b""
+            head = read_head(data[:end], is_head=self._is_head)
+            data, self._buffer, seen = data[end:], b"", 0
+            if head.status >= 200:
+                break
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise BadAnswer(f"more than {_MAX_INTERIM} heads came before its own")
+            if not data:
+                return b""
+        self.head = head
+        self._left = head.length
+        self._chunks = ChunkedBody() if head.length == CHUNKED else None
+        return data
