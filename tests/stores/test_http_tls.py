@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from headrace.model.errors import Unavailable
 from headrace.model.writing import BytesBody
 from headrace.stores.contract import read_all
 from headrace.stores.http import Http, HttpSettings
 from headrace.stores.s3 import S3Store
+from headrace.stores.sending import Sending
 from support.authority import Authority
 from support.processes import free_port
 from support.s3_stores import s3_requests
@@ -50,6 +53,37 @@ async def test_a_store_with_a_named_authority_is_read_and_written(
             assert written.size == size
             assert await read_all(store, f"k{size}") == data
         await store.close()
+
+
+def test_under_uvloop_connections_are_kept_and_large_bodies_go_both_ways(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    port, root = free_port(), tmp_path / "root"
+    root.mkdir()
+    root.chmod(0o777)
+    chain, key = authority.issue("localhost")
+    block = (
+        f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {chain}; ssl_certificate_key {key}; root {root}; "
+        "client_max_body_size 0; add_header x-connection $connection; location / { dav_methods PUT; } }"
+    )
+    data = os.urandom(LARGE)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, LARGE, 65536):
+            yield data[start : start + 65536]
+
+    async def both_ways() -> None:
+        http = Http()
+        written = await http.request("PUT", f"https://localhost:{port}/k", body=Sending(pieces(), LARGE))
+        await written.read()
+        read = await http.request("GET", f"https://localhost:{port}/k")
+        assert await read.read(LARGE) == data
+        await http.close()
+        assert read.headers["x-connection"] == written.headers["x-connection"]
+
+    with nginx(tmp_path, block, port=port):
+        uvloop.run(both_ways())
 
 
 @pytest.mark.parametrize(
