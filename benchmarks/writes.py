@@ -1,4 +1,7 @@
-"""Writes: small ones beside going direct and rclone, large ones, write-back over the shaped link, and the journal's replay."""
+"""Writes: small ones beside going direct and rclone, among reads, large ones, in parts, write-back over the shaped link, replay.
+
+HEADRACE_BENCH_MULTIPART_MIB: how long the object is that is sent in parts (1024).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree
 
 import peers
-from load import REGION, ROUNDS, SECONDS, in_turn, ratio, rss_bytes
+from load import REGION, ROUNDS, SECONDS, in_turn, peak_rss_bytes, ratio, rss_bytes
 from peers import Peer
 from report import Row, emit
 from shaped import shaped_link
@@ -22,21 +27,24 @@ KIB, MIB = 1 << 10, 1 << 20
 KEYS = 64
 WRITERS = 32
 SMALL = b"x" * 4 * KIB
+PART = 16 * MIB
+PARTS_AT_ONCE = 4
+MULTIPART_MIB = int(os.environ.get("HEADRACE_BENCH_MULTIPART_MIB", "1024"))
 
 
-def signed_put(peer: Peer, path: str, body: bytes) -> dict[str, str]:
+def signed(peer: Peer, method: str, target: str, body: bytes = b"") -> dict[str, str]:
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    request = AWSRequest("PUT", peer.url + path, data=body)
+    request = AWSRequest(method, peer.url + target, data=body)
     request.context["signing"] = {}
     S3SigV4Auth(Credentials(peer.key, peer.secret), "s3", REGION).add_auth(request)
     return dict(request.headers.items())
 
 
-def put_rate(peer: Peer, bucket: str, *, connections: int) -> tuple[float, float]:
-    """4 KiB writes a second, and the median milliseconds of one, over `KEYS` keys with signatures made beforehand."""
+def rate(peer: Peer, bucket: str, *, connections: int, methods: tuple[str, ...] = ("PUT",)) -> tuple[float, float]:
+    """4 KiB requests a second, `methods` in turn, and the median milliseconds of one, over `KEYS` keys, signed beforehand."""
     lines = [
         f'local body = string.rep("x", {4 * KIB})',
         "local texts = {}",
@@ -44,10 +52,12 @@ def put_rate(peer: Peer, bucket: str, *, connections: int) -> tuple[float, float
         "function init(args)",
     ]
     for number in range(KEYS):
-        path = f"{peer.prefix}/{bucket}/small-{number}"
-        fields = ", ".join(f'["{name}"] = "{value}"' for name, value in signed_put(peer, path, SMALL).items())
-        lines.append(f'  texts[{number + 1}] = wrk.format("PUT", "{path}", {{{fields}}}, body)')
-    lines += ["end", "function request()", f"  at = at % {KEYS} + 1", "  return texts[at]", "end"]
+        for method in methods:
+            body, name = (SMALL, "body") if method == "PUT" else (b"", "nil")
+            path = f"{peer.prefix}/{bucket}/{'other' if method != methods[0] else 'small'}-{number}"
+            fields = ", ".join(f'["{field}"] = "{value}"' for field, value in signed(peer, method, path, body).items())
+            lines.append(f'  texts[#texts + 1] = wrk.format("{method}", "{path}", {{{fields}}}, {name})')
+    lines += ["end", "function request()", "  at = at % #texts + 1", "  return texts[at]", "end"]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write("\n".join(lines))
         script.flush()
@@ -55,19 +65,56 @@ def put_rate(peer: Peer, bucket: str, *, connections: int) -> tuple[float, float
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if re.search(r"Non-2xx or 3xx responses: [1-9]|Socket errors: .*[1-9]", out):
         raise RuntimeError(f"{peer.name}: {out}")
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])  # type: ignore[index]
+    requests = float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])  # type: ignore[index]
     number, unit = re.search(r"50%\s+([\d.]+)(us|ms|s)", out).groups()  # type: ignore[union-attr]
-    return rate, float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+    return requests, float(number) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
+
+
+def reads_beside(peer: Peer) -> float:
+    """4 KiB reads a second on 8 connections while 8 others write, each as fast as it can."""
+    with ThreadPoolExecutor(2) as pool:
+        reads = pool.submit(rate, peer, "writes", connections=8, methods=("GET",))
+        writes = pool.submit(rate, peer, "others", connections=8)
+        writes.result()
+        return reads.result()[0]
 
 
 def put_large(peer: Peer, bucket: str, body: bytes) -> float:
     """Bytes a second of one write."""
     path = f"{peer.prefix}/{bucket}/large"
-    request = urllib.request.Request(peer.url + path, data=body, headers=signed_put(peer, path, body), method="PUT")
+    request = urllib.request.Request(peer.url + path, data=body, headers=signed(peer, "PUT", path, body), method="PUT")
     began = time.monotonic()
     with urllib.request.urlopen(request, timeout=300) as answer:
         answer.read()
     return len(body) / (time.monotonic() - began)
+
+
+def put_parts(peer: Peer, bucket: str, part: bytes, count: int) -> float:
+    """Bytes a second of one object in `count` parts, some at once; the requests are signed before the clock runs."""
+    path = f"{peer.prefix}/{bucket}/parted"
+    begun = ElementTree.fromstring(ask(peer, "POST", f"{path}?uploads=", b""))
+    upload = begun.findtext("{*}UploadId") or ""
+    targets = [f"{path}?partNumber={number}&uploadId={upload}" for number in range(1, count + 1)]
+    headers = [signed(peer, "PUT", target, part) for target in targets]
+    began = time.monotonic()
+
+    def send(number: int) -> str:
+        request = urllib.request.Request(peer.url + targets[number], data=part, headers=headers[number], method="PUT")
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            return answer.headers["etag"]
+
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        tags = list(pool.map(send, range(count)))
+    named = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>" for n, tag in enumerate(tags, 1))
+    ask(peer, "POST", f"{path}?uploadId={upload}", f"<CompleteMultipartUpload>{named}</CompleteMultipartUpload>".encode())
+    return len(part) * count / (time.monotonic() - began)
+
+
+def ask(peer: Peer, method: str, target: str, body: bytes) -> bytes:
+    headers = {"content-type": "application/xml"} | signed(peer, method, target, body)
+    request = urllib.request.Request(peer.url + target, data=body, headers=headers, method=method)
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        return answer.read()
 
 
 def replay() -> float:
@@ -94,9 +141,9 @@ def replay() -> float:
     return size / seconds
 
 
-def mount(path: str, endpoint: str, write: str) -> str:
+def mount(path: str, endpoint: str, write: str, *, bucket: str = "writes") -> str:
     return (
-        f'[[mount]]\npath = "{path}"\nstore = "s3://writes"\nendpoint = "{endpoint}"\ncredentials = "env:ORIGIN"\n'
+        f'[[mount]]\npath = "{path}"\nstore = "s3://{bucket}"\nendpoint = "{endpoint}"\ncredentials = "env:ORIGIN"\n'
         f'write = "{write}"\n\n'
     )
 
@@ -109,22 +156,46 @@ def main() -> None:
         (seed / "seed").write_bytes(b"x")
         origin = stack.enter_context(peers.seaweed(work))
         peers.upload(origin, "writes", seed)
+        peers.upload(origin, "others", seed)
         link = stack.enter_context(shaped_link(origin.url, rtt="40ms", rate="200mbit"))
-        mounts = mount("/writes", origin.url, "through") + mount("/slow", link.url, "back")
+        mounts = (
+            mount("/writes", origin.url, "through")
+            + mount("/others", origin.url, "through", bucket="others")
+            + mount("/slow", link.url, "back")
+        )
         node = stack.enter_context(peers.headrace(work, mounts, processes=2))
         rclone = stack.enter_context(peers.rclone(work, origin, writes_through=True))
         far = Peer("direct, 40 ms", link.url, (), signed=True)
         small = in_turn(
-            ROUNDS, {peer.name: lambda peer=peer: put_rate(peer, "writes", connections=16)[0] for peer in (node, origin, rclone)}
+            ROUNDS, {peer.name: lambda peer=peer: rate(peer, "writes", connections=16)[0] for peer in (node, origin, rclone)}
+        )
+        mixed = in_turn(
+            ROUNDS,
+            {
+                name: lambda peer=peer, methods=methods: rate(peer, "writes", connections=16, methods=methods)[0]
+                for name, peer, methods in (
+                    ("reads", node, ("GET",)),
+                    ("mixed", node, ("GET", "PUT")),
+                    ("direct", origin, ("GET", "PUT")),
+                )
+            },
+        )
+        halves = in_turn(
+            ROUNDS,
+            {"alone": lambda: rate(node, "writes", connections=8, methods=("GET",))[0], "beside": lambda: reads_beside(node)},
         )
         body = os.urandom(64 * MIB)
         before = max(rss_bytes(pid) for pid in peers.worker_pids(node))
         large = in_turn(ROUNDS, {peer.name: lambda peer=peer: put_large(peer, "writes", body) for peer in (node, origin)})
         grown = (max(rss_bytes(pid) for pid in peers.worker_pids(node)) - before) / MIB
-        back = [put_rate(node, "slow", connections=WRITERS) for _ in range(ROUNDS)]
-        direct = [put_rate(far, "writes", connections=WRITERS) for _ in range(ROUNDS)]
+        part, count = os.urandom(PART), max(1, MULTIPART_MIB * MIB // PART)
+        idle = {pid: rss_bytes(pid) for pid in peers.worker_pids(node)}
+        parted = in_turn(ROUNDS, {peer.name: lambda peer=peer: put_parts(peer, "writes", part, count) for peer in (node, origin)})
+        peak = max((peak_rss_bytes(pid) - before) / MIB for pid, before in idle.items())
+        back = [rate(node, "slow", connections=WRITERS) for _ in range(ROUNDS)]
+        direct = [rate(far, "writes", connections=WRITERS) for _ in range(ROUNDS)]
         replays = [replay() / 1e6 for _ in range(ROUNDS)]
-        rates, theirs = [rate for rate, _ in back], [rate for rate, _ in direct]
+        rates, theirs = [found for found, _ in back], [found for found, _ in direct]
         emit(
             "writes",
             "Writes",
@@ -146,6 +217,26 @@ def main() -> None:
                     small[rclone.name],
                 ),
                 Row(
+                    "every other request a PUT of 4 KiB: reads ÷ reads alone",
+                    ratio(mixed["mixed"], mixed["reads"]) / 2,
+                    0.7,
+                    "at least",
+                    [found / 2 for found in mixed["mixed"]],
+                    mixed["reads"],
+                ),
+                Row(
+                    "every other connection writes 4 KiB: reads ÷ reads alone",
+                    ratio(halves["beside"], halves["alone"]),
+                    ours=halves["beside"],
+                    theirs=halves["alone"],
+                ),
+                Row(
+                    "every other request a PUT of 4 KiB, × direct",
+                    ratio(mixed["mixed"], mixed["direct"]),
+                    ours=mixed["mixed"],
+                    theirs=mixed["direct"],
+                ),
+                Row(
                     "PUT 64 MiB, unshaped, × direct",
                     ratio(large[node.name], large[origin.name]),
                     0.85,
@@ -154,6 +245,15 @@ def main() -> None:
                     large[origin.name],
                 ),
                 Row("resident memory grown by PUT 64 MiB, MiB", grown, 64, "at most", [grown]),
+                Row(
+                    f"{count * PART // MIB} MiB in parts of 16 MiB, unshaped, × direct",
+                    ratio(parted[node.name], parted[origin.name]),
+                    0.85,
+                    "at least",
+                    parted[node.name],
+                    parted[origin.name],
+                ),
+                Row("most resident memory beyond idle while parts are sent, MiB", peak, 64, "at most", [peak]),
                 Row(
                     "PUT 4 KiB, back, 40 ms link, 32 writers: p50, ms",
                     statistics.median(ms for _, ms in back),

@@ -130,6 +130,5 @@ async def test_loopback_is_reached() -> None:
         await http.close()
 
 
-async def _metadata_address(*_: object, **__: object) -> list[dict[str, object]]:
-    flags = socket.AI_NUMERICHOST
-    return [{"hostname": "x", "host": "169.254.169.254", "port": 80, "family": socket.AF_INET, "proto": 0, "flags": flags}]
+async def _metadata_address(*_: object, **__: object) -> list[tuple[object, ...]]:
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]

@@ -77,7 +77,21 @@ async def test_a_redirect_is_an_error_and_not_followed() -> None:
         assert len(server.requests) == 1
 
 
-async def test_connections_are_kept() -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+@pytest.mark.parametrize(
+    "answer", [http_answer(200), b"HTTP/1.1 204 X\r\n\r\n", b"HTTP/1.0 204 X\r\nconnection: keep-alive\r\n\r\n"]
+)
+async def test_connections_are_kept(method: str, answer: bytes) -> None:
+    async with scripted(lambda *_: answer) as server:
+        http = Http()
+        for _ in range(5):
+            response = await http.request(method, server.endpoint + "/k", body=b"body" if method == "PUT" else b"")
+            response.close()
+        await http.close()
+        assert server.connections == 1
+
+
+async def test_connections_are_kept_behind_bodies() -> None:
     async with scripted(lambda *_: http_answer(200, b"x" * 10)) as server:
         http = Http()
         for _ in range(5):

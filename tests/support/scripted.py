@@ -23,9 +23,18 @@ class Scripted:
     bodies: list[bytes] = field(default_factory=list)
     """As much of each request's body as came."""
 
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by each request that comes."""
+
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    async def asked(self, count: int) -> None:
+        """Return once that many requests have come."""
+        while len(self.requests) < count:
+            self.arrival.clear()
+            await self.arrival.wait()
 
 
 def http_answer(status: int, body: bytes = b"", *, length: int | None = None, **headers: str) -> bytes:
@@ -57,6 +66,7 @@ async def scripted(
                 first, *rest = head.decode("latin-1").split("\r\n")
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest if line)}
                 state.requests.append((first, headers))
+                state.arrival.set()
                 length = int(headers.get("content-length", "0"))
                 if length and takes_bodies:
                     body = bytearray()

@@ -121,6 +121,12 @@ class _KeptBody(Body):
             yield piece
         self._pieces = pieces
 
+    def at_hand(self) -> Buffer | None:
+        data = self._inner.at_hand()
+        if data is not None:
+            self._pieces = [data] if len(data) <= _KEEP_MAX_BYTES else None
+        return data
+
     @property
     def data(self) -> bytes | None:
         """All of the body; None when it was too long or did not end."""

@@ -69,6 +69,10 @@ class Body(ABC):
     def __aiter__(self) -> AsyncIterator[Buffer]:
         """The bytes. Only once, unless `rewindable`."""
 
+    def at_hand(self) -> Buffer | None:
+        """All of it, where it is in memory already, proved; it then counts as iterated. None: iterate."""
+        return None
+
     def checksums(self) -> Pairs:
         """Checksums of the whole body that its sender gave, proved right and named as in `ObjectInfo.checksums`.
 
@@ -93,6 +97,9 @@ class BytesBody(Body):
     async def _pieces(self) -> AsyncIterator[Buffer]:
         if self.length:
             yield self._data
+
+    def at_hand(self) -> Buffer | None:
+        return self._data
 
     def checksums(self) -> Pairs:
         return self._checksums

@@ -12,7 +12,6 @@ import socket
 from typing import Any
 
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
@@ -83,36 +82,26 @@ class AddressGuard(msgspec.Struct, frozen=True):
                 raise AddressRefused(_refusal(written, reason))
 
 
-class GuardedResolver(AbstractResolver):
+class GuardedResolver:
     """DNS through the system, at most `timeout_s`; a name with any refused address is refused whole."""
 
     def __init__(self, guard: AddressGuard, timeout_s: float) -> None:
         self._guard = guard
         self._timeout_s = timeout_s
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int) -> list[AddressInfo]:
+        """The addresses of `host`, at least one, best first. Raises `AddressRefused` and other `OSError`s."""
         self._guard.check_host(host)
-        lookup = asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
-        )
+        lookup = asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         try:
             found = await asyncio.wait_for(lookup, self._timeout_s)
         except TimeoutError:
             raise OSError(f"DNS did not answer for {host} within {self._timeout_s:g} s") from None
-        results: list[ResolveResult] = []
-        for kind, _, protocol, _, target in found:
-            address = str(target[0])
-            self._guard.check_address(address)
-            results.append(
-                {"hostname": host, "host": address, "port": int(target[1]), "family": kind, "proto": protocol, "flags": _NUMERIC}
-            )
-        return results
-
-    async def close(self) -> None:
-        return None
-
-
-_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        for info in found:
+            self._guard.check_address(str(info[4][0]))
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host} has no address")
+        return list(found)
 
 
 def parse_literal(host: str) -> Address | None:

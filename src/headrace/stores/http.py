@@ -7,16 +7,14 @@ never a redirect) and must `read` or `close` it. `body_range` checks what a 200 
 
 from __future__ import annotations
 
-import asyncio
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from headrace.model.errors import (
     AccessDenied,
@@ -33,16 +31,23 @@ from headrace.model.errors import (
 )
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.reading import Buffer, Reading
-from headrace.stores.guard import AddressGuard, AddressRefused, GuardedResolver
+from headrace.stores.guard import AddressGuard, AddressRefused
+from headrace.stores.http_answer import BadAnswer
+from headrace.stores.http_exchange import Answer, ConnectionCut
+from headrace.stores.http_pool import ConnectFailed, ConnectionPool, Origin
 from headrace.stores.sending import Sending
 
 Headers = Mapping[str, str]
-"""Header names are compared without case."""
+"""Names are in lower case. What an answer says twice is joined by commas."""
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)")
 _MAX_RETRY_AFTER_S = 3600.0
 _READS = frozenset({"GET", "HEAD"})
-_SKIPPED = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
+_TARGET = re.compile(r"[!-~]*")
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_BAD_VALUE = re.compile(r"[\x00\r\n]")
+_MAX_ORIGINS = 64
+_AT_ONCE_BYTES = 256 * 1024
 
 
 class HttpSettings(msgspec.Struct, frozen=True):
@@ -67,18 +72,15 @@ class Redirected(SettingsError):
 class HttpResponse:
     """An answer whose body is still to come. `path` names the object in errors."""
 
-    __slots__ = ("_response", "headers", "path", "status")
+    __slots__ = ("_answer", "headers", "path", "status", "url")
 
-    def __init__(self, response: aiohttp.ClientResponse, path: str) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers: Headers = response.headers
-        self.path = path
-
-    @property
-    def url(self) -> str:
+    def __init__(self, answer: Answer, status: int, headers: Headers, *, url: str, path: str) -> None:
+        self._answer = answer
+        self.status = status
+        self.headers: Headers = headers
+        self.url = url
         """Where the answer came from, for messages: without its query."""
-        return str(self._response.url.with_query(None))
+        self.path = path
 
     async def read(self, limit_bytes: int = 1 << 20) -> bytes:
         """The whole body, then the connection is free. Raises `CorruptData` when it is longer than `limit_bytes`."""
@@ -96,30 +98,32 @@ class HttpResponse:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes, at most some hundred KiB held. Raises our errors when it is cut."""
-        stream = self._response.content
         try:
-            while True:
-                piece, _ = await stream.readchunk()
-                if piece:
-                    yield piece
-                elif stream.at_eof():
-                    return
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            while piece := await self._answer.piece():
+                yield piece
+        except (BadAnswer, OSError, TimeoutError) as error:
             raise translate(error, self.url, path=self.path) from error
 
     def close(self) -> None:
         """Give up the rest. A connection with an unread body is dropped, a finished one is kept."""
-        self._response.close()
+        self._answer.close()
 
 
 class Http:
-    """A pool of connections that obeys one mount's address rule. Belongs to one event loop."""
+    """A pool of connections that obeys one mount's address rule. Belongs to one event loop. Proxies are not used."""
 
     def __init__(self, settings: HttpSettings | None = None, *, guard: AddressGuard | None = None) -> None:
-        self._settings = settings or HttpSettings()
+        settings = settings or HttpSettings()
         self._guard = guard or AddressGuard()
-        self._session: aiohttp.ClientSession | None = None
-        self._checked_host: str | None = None
+        self._pool = ConnectionPool(
+            self._guard,
+            # A copy that passes through here reads on one connection while it writes on another: how many calls run at
+            # once is bounded above, and none of them may wait for a connection that only another such copy can free.
+            limit=2 * settings.max_connections,
+            connect_timeout_s=settings.connect_timeout_s,
+            patience_s=settings.read_timeout_s,
+        )
+        self._origins: dict[str, Origin] = {}
 
     async def request(
         self,
@@ -137,90 +141,102 @@ class Http:
         Raises `Unavailable`, `AccessDenied` (address rule), `Redirected` and `SettingsError` (bad URL), and what a
         `Sending`'s source raises; the store then never had the whole body.
         """
-        target = URL(url, encoded=True)
+        shown = url.partition("?")[0]
+        is_read = method in _READS
+        body = body or b""
+        if not isinstance(body, Sending) and len(body) > _AT_ONCE_BYTES:
+            body = Sending(_Once(body), len(body), path=path)
+        length = body.length if isinstance(body, Sending) else len(body)
         try:
-            if target.host != self._checked_host:
-                self._guard.check_host(target.host or "")
-                self._checked_host = target.host
-            if method not in _READS:
-                body = body if isinstance(body, Sending) else Sending(_Once(body or b""), len(body or b""), path=path)
-                response = await self._send(method, target, headers, body)
-            else:
-                response = await self._open_session().request(method, target, headers=list(headers), allow_redirects=False)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise translate(error, str(target.with_query(None)), path=path) from error
-        if 300 <= response.status < 400:
-            response.close()
-            place = response.headers.get("location", "another place")
+            origin, target = self._split(url)
+            head = _request_head(
+                f"{method} {target} HTTP/1.1", origin.authority, headers, None if is_read and not length else length
+            )
+            answer = await self._exchange(origin, method, head, body)
+        except (BadAnswer, OSError, TimeoutError) as error:
+            if isinstance(body, Sending) and error is body.error:
+                raise
+            raise translate(error, shown, path=path) from error
+        found = await answer.begun()
+        if found.status < 300 and answer.is_early and not is_read:
+            answer.close()
+            raise Unavailable(f"{shown}: answered {found.status} before it had the whole body", path=path)
+        if 300 <= found.status < 400:
+            answer.close()
+            place = found.headers.get("location", "another place")
             message = (
-                f"{target.origin()} answered {response.status} and pointed to {place}: "
+                f"{origin.url} answered {found.status} and pointed to {place}: "
                 "redirects are not followed, set the endpoint that holds the data"
             )
-            raise Redirected(message, path=path, status=response.status, headers=response.headers)
-        return HttpResponse(response, path)
+            raise Redirected(message, path=path, status=found.status, headers=found.headers)
+        return HttpResponse(answer, found.status, found.headers, url=shown, path=path)
 
     async def close(self) -> None:
         """Close all connections. May be called more than once."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._pool.close()
 
-    async def _send(self, method: str, target: URL, headers: Iterable[tuple[str, str]], body: Sending) -> aiohttp.ClientResponse:
-        """A request that may change something. Its body is an iterator even when it is empty: those are never sent twice."""
-        patience_s = self._settings.read_timeout_s
-        sent = [*headers, ("content-length", str(body.length))]
+    async def _exchange(self, origin: Origin, method: str, head: bytes, body: bytes | Sending) -> Answer:
+        connection = await self._pool.acquire(origin)
         try:
-            async with asyncio.timeout(None) as watch:
-                body.watched_by(watch, patience_s)
-                response = await self._open_session().request(
-                    method, target, headers=sent, data=body.pieces(), allow_redirects=False
-                )
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            await body.stop()
-            if body.error is not None:
-                raise body.error from None
-            if watch.expired():
-                message = f"{target.with_query(None)}: took no byte of the body for {patience_s:g} s"
-                raise Unavailable(message, path=body.path) from error
-            raise
-        except BaseException:  # whatever it is: tidied up here, raised on
-            await body.stop()
-            raise
-        finally:
-            body.unwatched()
-        if response.status < 300 and not body.is_whole:
-            response.close()
-            message = f"{target.with_query(None)}: answered {response.status} before it had the whole body"
-            raise Unavailable(message, path=body.path)
-        return response
+            return await connection.exchange(method, head, body)
+        except ConnectionCut:
+            # The store may close a kept connection just as it is used. Only a read may then be sent again: whether anything
+            # else was done is not known.
+            if method not in _READS or connection.uses < 2 or connection.is_heard:
+                raise
+        return await (await self._pool.acquire(origin, is_new=True)).exchange(method, head, body)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            settings = self._settings
-            connector = aiohttp.TCPConnector(
-                # A copy that passes through here reads on one connection while it writes on another: how many calls run at
-                # once is bounded above, and none of them may wait for a connection that only another such copy can free.
-                limit=2 * settings.max_connections,
-                resolver=GuardedResolver(self._guard, settings.connect_timeout_s),
-                ttl_dns_cache=30,
-                keepalive_timeout=15.0,
-                socket_factory=self._guard.open_socket,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                requote_redirect_url=False,
-                skip_auto_headers=_SKIPPED,
-                headers={"Accept-Encoding": "identity", "User-Agent": "headrace"},
-                max_line_size=16 * 1024,
-                max_field_size=16 * 1024,
-            )
-        return self._session
+    def _split(self, url: str) -> tuple[Origin, str]:
+        """Origin and target of a URL. Raises `SettingsError`, and `AddressRefused` for a host that the rule forbids."""
+        scheme, _, rest = url.partition("://")
+        end = rest.find("/")
+        start, target = (rest, "/") if end < 0 else (rest[:end], rest[end:])
+        text = f"{scheme}://{start}"
+        origin = self._origins.get(text)
+        if origin is None:
+            origin = _origin(scheme, start)
+            self._guard.check_host(origin.host)
+            if len(self._origins) >= _MAX_ORIGINS:
+                self._origins.clear()
+            self._origins[text] = origin
+        if not _TARGET.fullmatch(target) or "#" in target:
+            raise SettingsError(f"{text}: a path or query that is not percent-encoded cannot be sent")
+        return origin, target
+
+
+def _origin(scheme: str, authority: str) -> Origin:
+    try:
+        parts = urlsplit(f"{scheme}://{authority}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if scheme not in ("http", "https") or not host or "@" in authority or not _TARGET.fullmatch(authority) or "?" in authority:
+        raise SettingsError(
+            f"{scheme}://{authority.rpartition('@')[2]} is not a usable address: write http:// or https:// and a host"
+        )
+    is_tls = scheme == "https"
+    return Origin(is_tls, host, port or (443 if is_tls else 80), authority)
+
+
+def _request_head(first: str, authority: str, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
+    """The head as it goes out. `host`, `user-agent` and `accept-encoding` are added where they are not given."""
+    lines = [first]
+    given = set()
+    for name, value in headers:
+        if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
+            raise SettingsError(f"{name[:50]!r}: its value {value[:50]!r} cannot be sent as a header")
+        given.add(name.lower())
+        lines.append(f"{name}: {value}")
+    if "host" not in given:
+        lines.append(f"host: {authority}")
+    if "accept-encoding" not in given:
+        lines.append("accept-encoding: identity")
+    if "user-agent" not in given:
+        lines.append("user-agent: headrace")
+    if length is not None:
+        lines.append(f"content-length: {length}")
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 
 class _Once:
@@ -345,19 +361,21 @@ def retry_after_s(headers: Headers, now_s: float) -> float | None:
 
 def translate(error: Exception, where: str, *, path: str = "") -> HeadraceError:
     """What went wrong below HTTP, in our terms. `where` is the URL without its query."""
-    cause: Any = getattr(error, "os_error", None) or error
+    cause = error.cause if isinstance(error, ConnectFailed) else error
     if isinstance(cause, AddressRefused):
         return AccessDenied(str(cause), path=path)
-    if isinstance(error, aiohttp.InvalidURL):
-        return SettingsError(f"{where} is not a usable address: {error}", path=path)
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(cause, BadAnswer):
+        return Unavailable(f"{where}: what answers is no sound HTTP/1.1 ({cause}): is the endpoint right?", path=path)
+    if isinstance(cause, socket.gaierror):
         return Unavailable(f"{where}: the host's name could not be resolved ({cause}): check the endpoint and DNS", path=path)
-    if isinstance(cause, ssl.SSLError) or isinstance(error, aiohttp.ClientSSLError):
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = f"the certificate is refused ({cause.verify_message})"
+        message = f"{where}: {reason}: check the endpoint's name, or name its authority's file in SSL_CERT_FILE"
+        return Unavailable(message, path=path)
+    if isinstance(cause, ssl.SSLError):
         return Unavailable(f"{where}: no secure connection ({cause}): check the certificate and the clock", path=path)
-    if isinstance(error, (aiohttp.ClientPayloadError, asyncio.IncompleteReadError)):
-        return Unavailable(f"{where}: the connection ended in the middle of the body", path=path)
-    if isinstance(error, TimeoutError):
-        return Unavailable(f"{where}: no answer in time", path=path)
+    if isinstance(cause, (TimeoutError, ConnectionCut)):
+        return Unavailable(f"{where}: {cause}", path=path)
     if isinstance(cause, ConnectionRefusedError):
         return Unavailable(f"{where}: connection refused: is the store running there?", path=path)
     return Unavailable(f"{where}: {type(cause).__name__}: {cause}", path=path)

@@ -142,6 +142,11 @@ class LimitStore(Store):
             if wait_s > 0:
                 await self._sleep(wait_s)
 
+    @property
+    def paces_sending(self) -> bool:
+        """Whether what is sent may have to wait."""
+        return self._sending is not None
+
     async def pace_sending(self, count: int) -> None:
         """Wait until `count` bytes that are to be sent fit the bandwidth."""
         if self._sending is not None:
@@ -179,6 +184,9 @@ class _PacedBody(PassingBody):
 
     async def pass_on(self, piece: Buffer) -> None:
         await self._store.pace_sending(len(piece))
+
+    def at_hand(self) -> Buffer | None:
+        return None if self._store.paces_sending else self.inner.at_hand()
 
 
 class _LimitedUploads(PassingUploads):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class PassingBody(Body):
-    """`inner`; subclasses say in `pieces` what happens on the way."""
+    """`inner`; subclasses say in `pieces` what happens on the way, and in `at_hand` the same for a body that is there already."""
 
     def __init__(self, inner: Body) -> None:
         self.inner = inner

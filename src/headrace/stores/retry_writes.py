@@ -87,6 +87,13 @@ class WatchedBody(PassingBody):
             self._progress.waits()
         self._progress.moved()
 
+    def at_hand(self) -> Buffer | None:
+        data = self.inner.at_hand()
+        if data is not None:
+            self._is_begun = True
+            self._progress.moved()
+        return data
+
     def may_repeat(self) -> bool:
         """Whether it can be sent again."""
         return self.rewindable or not self._is_begun

@@ -50,7 +50,8 @@ class S3Writes:
         if body.length > _AT_HAND_BYTES:
             sending = Sending(body, body.length, path=key)
             return await self._put(key, sending, body, (attributes, condition), [*headers, *checksum_headers(body.checksums())])
-        data = await gathered(body, _AT_HAND_BYTES, key)
+        there = body.at_hand()
+        data = await gathered(body, _AT_HAND_BYTES, key) if there is None else bytes(there)
         return await self._put(key, data, body, (attributes, condition), [*headers, *checksum_headers(body.checksums())])
 
     async def delete(self, key: str, condition: Condition) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from types import AsyncGeneratorType
 
@@ -27,18 +26,7 @@ class Sending:
         """Whether the last piece was handed over, so that an answer may be about all of them."""
         self._source = source
         self.path = path
-        self._watch: asyncio.Timeout | None = None
-        self._patience_s = 0.0
         self._pieces: AsyncGenerator[Buffer, None] | None = None
-
-    def watched_by(self, watch: asyncio.Timeout, patience_s: float) -> None:
-        """Let `watch` expire when one piece is not taken within `patience_s`. Waiting for the source is not counted."""
-        self._watch = watch
-        self._patience_s = patience_s
-
-    def unwatched(self) -> None:
-        """The answer is there: whatever else is sent, nobody waits for."""
-        self._watch = None
 
     def pieces(self) -> AsyncIterator[Buffer]:
         """What goes out, piece by piece."""
@@ -47,7 +35,6 @@ class Sending:
 
     async def stop(self) -> None:
         """End the source of a request that failed, unless it is being waited for: then it ends with whoever waits."""
-        self._watch = None
         if isinstance(self._pieces, AsyncGeneratorType) and not self._pieces.ag_running:
             await self._pieces.aclose()
 
@@ -61,26 +48,17 @@ class Sending:
                 if left < 0:
                     raise self._refused(f"is longer than the {self.length} bytes that were announced")
                 for ready in held:
-                    self._wait(begin=True)
                     yield ready
-                    self._wait(begin=False)
                 held = _cut(piece)
             if left:
                 raise self._refused(f"ended {left} bytes early")
             self.is_whole = True
             for ready in held:
-                self._wait(begin=True)
                 yield ready
-                self._wait(begin=False)
         finally:
-            self._wait(begin=False)
             close = getattr(iterator, "aclose", None)
             if close is not None:
                 await close()
-
-    def _wait(self, *, begin: bool) -> None:
-        if self._watch is not None:
-            self._watch.reschedule(asyncio.get_running_loop().time() + self._patience_s if begin else None)
 
     def _refused(self, what: str) -> CorruptData:
         self.error = error = CorruptData(f"{self.path!r}: the body {what}; nothing was written", path=self.path)

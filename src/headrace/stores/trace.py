@@ -112,6 +112,12 @@ class _CountedBody(PassingBody):
     async def pass_on(self, piece: Buffer) -> None:
         self.count += len(piece)
 
+    def at_hand(self) -> Buffer | None:
+        data = self.inner.at_hand()
+        if data is not None:
+            self.count += len(data)
+        return data
+
 
 class _TracedUploads(PassingUploads):
     def __init__(self, inner: Multipart, store: TraceStore) -> None:

@@ -11,10 +11,13 @@ from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.incoming import incoming_body
 from headrace.model.reading import Buffer
-from headrace.model.writing import Body, Pairs
+from headrace.model.writing import Body, BytesBody, Pairs
 
 MAX_PUT_BYTES = 5 * 1024**3
 """The longest body of one request, as with S3; more goes in parts."""
+
+_AT_ONCE_BYTES = 64 * 1024
+"""Up to here a body is taken in and proved before it is handed on: it then costs less, and can be sent once more."""
 
 
 async def put_object(call: Call) -> Response:
@@ -22,13 +25,21 @@ async def put_object(call: Call) -> Response:
     headers = call.request.headers
     attributes, condition = read_attributes(call), read_condition(headers)
     call.namespace.writable(call.path)
-    info = await call.namespace.write(call.path, upload_body(call), attributes, condition=condition)
+    body = upload_body(call)
+    if body.length is not None and body.length <= _AT_ONCE_BYTES:
+        body = await _taken_in(body)
+    info = await call.namespace.write(call.path, body, attributes, condition=condition)
     return Response(200, written_fields(info))
 
 
 def upload_body(call: Call) -> Body:
     """The body of an upload, of at most `MAX_PUT_BYTES`. Raises `S3Error`, and so does its iteration."""
     return bounded(incoming_body(call))
+
+
+async def _taken_in(body: Body) -> Body:
+    pieces = [piece async for piece in body]
+    return BytesBody(pieces[0] if len(pieces) == 1 else b"".join(pieces), body.checksums())
 
 
 def bounded(body: Body) -> Body:
