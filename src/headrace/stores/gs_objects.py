@@ -28,6 +28,9 @@ _PREFIX = "headrace-"
 _USER = "headrace-user-"
 _META = "x-goog-meta-"
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_UNSET_CACHE_CONTROL = ("private, max-age=0", "public, max-age=3600")
+"""What the service sends for objects without a `cacheControl` of their own."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -127,7 +130,7 @@ def header_info(key: str, size: int, headers: Headers) -> ObjectInfo:
         modified_s=modified_s,
         etag=generation,
         content_type=headers.get("content-type", ""),
-        headers=tuple([(name, headers[name]) for name in CONTENT_HEADERS if headers.get(name)]),
+        headers=tuple([(name, headers[name]) for name in CONTENT_HEADERS if _is_set(name, headers.get(name, ""))]),
         storage_class=headers.get("x-goog-storage-class", ""),
     )
     return _with_notes(info, metadata, sums.get("crc32c", ""), sums.get("md5", ""))
@@ -175,6 +178,10 @@ def _checksums(kept: Pairs, own: Pairs) -> Pairs:
     names = dict(kept)
     found = [pair for pair in kept if pair[0] != TYPE] + [pair for pair in own if pair[1] and pair[0] not in names]
     return (*found, (TYPE, FULL_OBJECT)) if found else ()
+
+
+def _is_set(name: str, value: str) -> bool:
+    return bool(value) and not (name == "cache-control" and value in _UNSET_CACHE_CONTROL)
 
 
 def _values(headers: Headers, name: str) -> Iterable[str]:

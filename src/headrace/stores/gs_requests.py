@@ -67,6 +67,10 @@ class GsRequests:
         """Where the object is in the API. Empty: all of the bucket's objects."""
         return f"/storage/v1/b/{quote(self.bucket, safe='')}/o" + (f"/{quote(key, safe='')}" if key else "")
 
+    def xml_path(self, key: str) -> str:
+        """Where the object is in the XML API."""
+        return f"/{quote(self.bucket, safe='')}/{quote(key, safe='')}"
+
     def upload_path(self) -> str:
         """Where new objects are sent to."""
         return f"/upload/storage/v1/b/{quote(self.bucket, safe='')}/o"

@@ -1,6 +1,6 @@
 """What the unfinished multipart uploads of a Google Cloud Storage bucket are kept as.
 
-`uploads/<id>` is the resource of the object to come, as JSON, with metadata that says what it is about. `parts/<id>/00001` are the
+`uploads/<id>` is the resource of the object to come, as JSON; its metadata says what it is about. `parts/<id>/00001` are the
 parts, `parts/<id>/join-…` what was put together of them so far. All lie below the store's own prefix.
 """
 
