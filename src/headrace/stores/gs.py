@@ -57,10 +57,15 @@ def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> S
     http = Http(http_settings(spec), guard=guard_of(spec))
     requests = GsRequests(url.bucket, endpoint=endpoint or _ENDPOINT, tokens=tokens, http=http, clock=clock, project=project)
     if not url.bucket:
-        return CopyingAccountStore(GsBuckets(requests), lambda name: GsStore(requests.for_bucket(name)), requests.close)
+        return gs_account(requests)
     if not url.prefix:
         return GsStore(requests)
     return PrefixedStore(GsStore(requests, own=f"{url.prefix}/{OWN}"), url.prefix + "/")
+
+
+def gs_account(requests: GsRequests) -> CopyingAccountStore:
+    """All buckets of the project that `requests` are about."""
+    return CopyingAccountStore(GsBuckets(requests), lambda name: GsStore(requests.for_bucket(name)), requests.close)
 
 
 class GsStore(BucketStore):

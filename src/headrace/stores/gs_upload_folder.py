@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import msgspec
 
-from headrace.model.errors import ConditionFailed, Conflict, HeadraceError, NotFound
+from headrace.model.errors import ConditionFailed, Conflict, NotFound
 from headrace.model.uploads import Upload
 from headrace.stores.gs_objects import FIELDS, Item, decoded
 from headrace.stores.gs_requests import GsRequests
 from headrace.stores.gs_upload_items import Begun, read_description
 from headrace.stores.keys import text_behind
+from headrace.stores.upload_sweeper import UPLOAD_AGE_S
 
-UPLOAD_AGE_S = 7 * 86_400.0
-"""An upload that was begun so long ago is dropped, as other stores do."""
-
-INTERVAL_S = 3_600.0
 _PAGE = 1000
 _MAX_LIST_BYTES = 16 << 20
 _AT_ONCE = 16
-_LOG = logging.getLogger(__name__)
 
 
 class _Page(msgspec.Struct, rename="camel"):
@@ -120,32 +115,3 @@ class UploadFolder:
 
         keys = [item.name async for item in self.items(prefix)]
         await asyncio.gather(*(remove(key) for key in keys))
-
-
-class Sweeper:
-    """Has a folder swept at most once an hour, when asked to, beside whatever else runs."""
-
-    def __init__(self, folder: UploadFolder, monotonic: Callable[[], float]) -> None:
-        self._folder = folder
-        self._monotonic = monotonic
-        self._due_s = 0.0
-        self._task: asyncio.Task[None] | None = None
-
-    def sweep_if_due(self) -> None:
-        """Begin a sweep that nobody waits for."""
-        now_s = self._monotonic()
-        if now_s >= self._due_s and (self._task is None or self._task.done()):
-            self._due_s = now_s + INTERVAL_S
-            self._task = asyncio.create_task(self._sweep())
-
-    async def close(self) -> None:
-        """End a sweep under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def _sweep(self) -> None:
-        try:
-            await self._folder.sweep()
-        except HeadraceError as error:
-            _LOG.warning("unfinished uploads could not be swept, the next try is in an hour: %s", error)

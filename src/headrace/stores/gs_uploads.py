@@ -35,7 +35,7 @@ from headrace.stores.gs_joining import Joiner, Piece, piece_of
 from headrace.stores.gs_objects import Item, check_gs_key, decoded, item_info, resource
 from headrace.stores.gs_requests import GsRequests
 from headrace.stores.gs_send import Document, GsSender, Outgoing
-from headrace.stores.gs_upload_folder import Sweeper, UploadFolder
+from headrace.stores.gs_upload_folder import UploadFolder
 from headrace.stores.gs_upload_items import (
     CLAIM,
     Begun,
@@ -59,7 +59,8 @@ from headrace.stores.parts import (
     parts_checksums,
     upload_order,
 )
-from headrace.stores.writes import full_object
+from headrace.stores.upload_sweeper import Sweeper
+from headrace.stores.writes import check_condition, full_object
 
 _CLAIMED_S = 60.0
 """Publishing takes the service seconds, whatever the size: a call that began it longer ago is no more."""
@@ -79,7 +80,7 @@ class GsUploads(Multipart):
         self._sender = GsSender(requests)
         self._folder = UploadFolder(requests, own)
         self._joiner = Joiner(requests, self._sender, self._folder)
-        self._sweeper = Sweeper(self._folder, requests.clock.monotonic)
+        self._sweeper = Sweeper(self._folder.sweep, requests.clock.monotonic)
 
     async def begin(self, key: str, attributes: Attributes = PLAIN, *, checksum: str = "", checksum_type: str = "") -> Upload:
         check_gs_key(key, self._own)
@@ -180,8 +181,9 @@ class GsUploads(Multipart):
         chosen = named_parts(upload.key, parts, [part_of(item, number) for number, item in held.items()], self._min_part_bytes)
         sums = parts_checksums(upload.checksum, upload.checksum_type, chosen)
         check_checksums(upload.key, checksums, sums)
-        if condition:
-            await self._requests.precondition(condition, upload.key)  # refused before anything is joined
+        if condition:  # refused before anything is joined
+            found = await self._requests.look(upload.key)
+            check_condition(condition, None if found is None else item_info(found), upload.key)
         pieces = await self._joiner.reduce(upload, [piece_of(held[part.number]) for part in chosen])
         kept = kept_of_parts(chosen, upload.checksum, sums, fingerprint(upload.id, parts))
         document = with_notes(await self._document(begun), resource(PLAIN, kept))
