@@ -7,7 +7,7 @@ unless it is claimed: its ETag decides which of them is first.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from heapq import nsmallest
 
@@ -206,7 +206,7 @@ class AzUploads(Multipart):
         await self._forget(upload)
         return info
 
-    async def _join(self, begun: Begun, held: list[HeldPart]) -> ObjectInfo:
+    async def _join(self, begun: Begun, held: Sequence[HeldPart]) -> ObjectInfo:
         """Make the parts the upload's blob. Raises `Conflict`, `NoSuchUpload`."""
         name, now_ms = self._folder + begun.upload.id, int(self._requests.clock.time() * 1e3)
         names = tuple([block for one in held for block in one.names])
