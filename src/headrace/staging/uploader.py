@@ -29,6 +29,7 @@ from headrace.staging.overlay import staged_info
 from headrace.staging.records import ABSENT, UNKNOWN, Delete, Done, Put, encode
 from headrace.staging.spool import StagedBody, StagedReading
 from headrace.stores.store import Store
+from headrace.stores.writes import has_md5
 
 _log = logging.getLogger("headrace.staging")
 _PARALLEL = 8
@@ -217,7 +218,7 @@ class Uploader:
             _log.debug("%s: the store cannot write %r on a condition", self._mount, entry.key)
         # Then look, and write: a change between the two is not noticed.
         now = await self._look(entry.key)
-        if _etag(now) not in (replaces, entry.etag):
+        if _etag(now) != replaces and not (now is not None and has_md5(now, entry.etag)):
             raise _Diverged(now)
         return await self._write(staged, entry, Condition())
 
@@ -255,14 +256,14 @@ class Uploader:
     async def _unchanged_since(self, entry: Put) -> str:
         """What is at the store, when nobody was shown it before the write: unless it is younger than the write."""
         now = await self._look(entry.key)
-        if now is not None and _is_later(now, entry.staged_s) and now.etag != entry.etag:
+        if now is not None and _is_later(now, entry.staged_s) and not has_md5(now, entry.etag):
             raise _Diverged(now)
         return _etag(now)
 
     async def _arrived_before(self, entry: Put) -> str:
         """The store refused the condition: because an earlier try had succeeded unheard, or because another wrote."""
         now = await self._look(entry.key)
-        if now is not None and now.etag == entry.etag and now.size == entry.size:
+        if now is not None and has_md5(now, entry.etag) and now.size == entry.size:
             return now.etag
         raise _Diverged(now)
 

@@ -8,6 +8,8 @@ import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
+from time import gmtime, strftime
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -16,6 +18,8 @@ from headrace.model.errors import SettingsError
 from headrace.stores.credentials import Credentials, CredentialsProvider, FixedCredentials, credentials_provider
 
 API_VERSION = "2021-12-02"
+_SKEW_S = 900.0
+_SAS_S = 86_400.0
 _SIGNED = (
     "content-encoding",
     "content-language",
@@ -32,12 +36,13 @@ _SIGNED = (
 
 
 class AzureRequest(msgspec.Struct, frozen=True):
-    """A request without a body: path and query values as they are sent, but the query not yet encoded."""
+    """A request: path and query values as they are sent, but the query not yet encoded. `length` is its body's, in bytes."""
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
     headers: tuple[tuple[str, str], ...] = ()
+    length: int = 0
 
 
 def signed_headers(request: AzureRequest, account: str, key: str, now_s: float) -> tuple[tuple[str, str], ...]:
@@ -45,7 +50,8 @@ def signed_headers(request: AzureRequest, account: str, key: str, now_s: float) 
     headers = (*request.headers, ("x-ms-date", formatdate(now_s, usegmt=True)), ("x-ms-version", API_VERSION))
     if not key:
         return headers
-    text = string_to_sign(request.method, request.path, account, request.query, headers)
+    signed = (*headers, ("content-length", str(request.length))) if request.length else headers
+    text = string_to_sign(request.method, request.path, account, request.query, signed)
     digest = hmac.digest(base64.b64decode(key), text.encode(), hashlib.sha256)
     return (*headers, ("authorization", f"SharedKey {account}:{base64.b64encode(digest).decode()}"))
 
@@ -60,6 +66,16 @@ def string_to_sign(
     lines.append(f"/{account}{path}")
     lines += [f"{name.lower()}:{value}" for name, value in sorted(query)]
     return "\n".join(lines)
+
+
+def blob_sas(account: str, key: str, container: str, blob: str, now_s: float) -> str:
+    """A token, as the query of a URL, with which that one blob may be read for a day: what copies are made from."""
+    start, expiry = (strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(at)) for at in (now_s - _SKEW_S, now_s + _SAS_S))
+    resource = f"/blob/{account}/{container}/{blob}"
+    text = "\n".join(["r", start, expiry, resource, "", "", "", API_VERSION, "b", "", "", "", "", "", "", ""])
+    digest = hmac.digest(base64.b64decode(key), text.encode(), hashlib.sha256)
+    fields = {"sv": API_VERSION, "st": start, "se": expiry, "sr": "b", "sp": "r", "sig": base64.b64encode(digest).decode()}
+    return urlencode(fields)
 
 
 def azure_credentials(reference: str, *, environ: Mapping[str, str], clock: Clock) -> CredentialsProvider:

@@ -30,6 +30,9 @@ class BucketsContract(ABC):
     has_multipart = True
     """False where the store has no multipart uploads."""
 
+    dotted_name = "bucket.c"
+    """A name with what else it may have; another one where the store takes no dots."""
+
     @abstractmethod
     async def make_account(self) -> Store:
         """An account without buckets."""
@@ -47,9 +50,9 @@ class BucketsContract(ABC):
         before = time.time()
         told = await buckets.create("bucket-b")
         await buckets.create("bucket-a")
-        await buckets.create("bucket.c")
+        await buckets.create(self.dotted_name)
         found = await buckets.list()
-        assert [bucket.name for bucket in found] == ["bucket-a", "bucket-b", "bucket.c"]
+        assert [bucket.name for bucket in found] == ["bucket-a", "bucket-b", self.dotted_name]
         assert told.name == "bucket-b"
         if self.tells_creation:
             assert all(abs(bucket.created_s - before) < 60 for bucket in found)

@@ -38,6 +38,8 @@ class KeyFile(msgspec.Struct, frozen=True):
     client_secret: str = ""
     refresh_token: str = ""
     token_uri: str = _TOKEN_URI
+    project_id: str = ""
+    quota_project_id: str = ""
 
     def __repr__(self) -> str:
         return f"KeyFile({self.client_email or self.client_id!r})"
@@ -67,6 +69,11 @@ class GoogleTokens:
         self._fetching = asyncio.Lock()
         self._token = ""
         self._until = 0.0
+
+    @property
+    def project(self) -> str:
+        """The project that the file belongs to; empty when it is not known."""
+        return "" if self._file is None else self._file.project_id or self._file.quota_project_id
 
     async def headers(self) -> list[tuple[str, str]]:
         """The header to send. Raises `Unavailable` and `AccessDenied`."""

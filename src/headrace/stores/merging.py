@@ -12,17 +12,21 @@ class PageMerger:
     """Takes a store's pages in their order until `limit` entries behind `after` are certain.
 
     A page is certain up to its last object (up to its last prefix when it has no objects): some
-    stores send prefixes ahead of the objects that sort before them. What lies behind waits.
+    stores send prefixes ahead of the objects that sort before them. What lies behind waits. Keys that begin with `hidden` are
+    left out.
     """
 
-    def __init__(self, prefix: str, delimiter: str, after: str, limit: int) -> None:
+    def __init__(self, prefix: str, delimiter: str, after: str, limit: int, *, hidden: str = "") -> None:
         self._prefix = prefix
         self._after = after
         self._limit = limit
         self._found: dict[bytes, Entry] = {}
         self._certain = b""
-        # Stores disagree about delimiters of several bytes, so those are rolled up here.
-        self._own_delimiter = delimiter if len(delimiter.encode()) > 1 else ""
+        self._hidden = hidden
+        # Stores disagree about delimiters of several bytes, so those are rolled up here. So are those that could roll hidden
+        # keys up with others.
+        is_own = len(delimiter.encode()) > 1 or (hidden.startswith(prefix) and hidden != "" and delimiter not in ("", "/"))
+        self._own_delimiter = delimiter if is_own else ""
         self._delimiter = delimiter
         self.store_delimiter = "" if self._own_delimiter else delimiter
         """The delimiter to ask the store for."""
@@ -36,12 +40,19 @@ class PageMerger:
         """The store's next page. Answers where to go on when the next pages would tell nothing new, else nothing."""
         last_object = last_prefix = b""
         common: str | None = None
+        is_hidden = False
         for info in objects:
+            is_hidden = self._is_hidden(info.key)
+            if is_hidden:
+                continue
             common = rolled_up(info.key, self._prefix, self._own_delimiter)
             last_object = max(last_object, self._take(info if common is None else CommonPrefix(common)))
         for prefix in prefixes:
-            last_prefix = max(last_prefix, self._take(CommonPrefix(prefix)))
+            if not self._is_hidden(prefix):
+                last_prefix = max(last_prefix, self._take(CommonPrefix(prefix)))
         self._certain = max(self._certain, last_object or last_prefix)
+        if is_hidden:
+            return text_behind(self._hidden)
         return "" if common is None else text_behind(common)
 
     def enough(self) -> bool:
@@ -54,6 +65,9 @@ class PageMerger:
         entries = tuple([self._found[key] for key in keys[: self._limit]])
         follows = len(keys) > self._limit and bool(entries)
         return Listing(entries, entries[-1].key if follows else None)
+
+    def _is_hidden(self, key: str) -> bool:
+        return self._hidden != "" and key.startswith(self._hidden)
 
     def _take(self, entry: Entry) -> bytes:
         encoded = entry.key.encode()

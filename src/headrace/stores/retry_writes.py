@@ -27,6 +27,7 @@ from headrace.stores.multipart import Multipart
 from headrace.stores.parts import parts_etag
 from headrace.stores.passing import PassingBody, PassingBuckets, PassingUploads
 from headrace.stores.store import Store
+from headrace.stores.writes import COMPOSITE, TYPE, has_md5
 
 T = TypeVar("T")
 
@@ -152,7 +153,7 @@ class RetriedWrites:
             return self._inner.write(key, watched, attributes, condition=condition)
 
         async def settled(found: ObjectInfo | None) -> ObjectInfo | None:
-            return found if found is not None and found.etag and found.etag == await md5_of(body) else None
+            return found if found is not None and await has_bytes_of(found, body) else None
 
         return await self._in_doubt(once, key, doubt, (condition, progress, watched.may_repeat), settled)
 
@@ -288,6 +289,17 @@ class RetriedBuckets(PassingBuckets):
         except NotFound:
             if doubt.error is None:
                 raise
+
+
+async def has_bytes_of(found: ObjectInfo, body: Body) -> bool:
+    """Whether the store is seen to hold the bytes of `body`: by a checksum that both are known by."""
+    if has_md5(found, await md5_of(body)):
+        return True
+    if (TYPE, COMPOSITE) in found.checksums:
+        return False
+    known = dict(found.checksums)
+    told = [(name, value) for name, value in body.checksums() if name != TYPE and name in known]
+    return bool(told) and all(known[name] == value for name, value in told)
 
 
 async def md5_of(body: Body) -> str:

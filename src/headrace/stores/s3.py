@@ -11,11 +11,12 @@ from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.stores.account_copies import BucketStore
 from headrace.stores.credentials import CredentialsProvider, credentials_provider
 from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, held_range, range_header
 from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
-from headrace.stores.s3_account import BucketStore, S3AccountStore
+from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.s3_copy import S3Copies
 from headrace.stores.s3_objects import is_version, object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 
 from headrace.model.errors import CorruptData, Unsupported
 from headrace.model.reading import Buffer
@@ -29,7 +29,7 @@ def growing_part_bytes(number: int) -> int:
 class BodyCutter:
     """Takes a body apart in order."""
 
-    def __init__(self, body: Body, path: str) -> None:
+    def __init__(self, body: AsyncIterable[Buffer], path: str) -> None:
         self._pieces = aiter(body)
         self._path = path
         self._rest: Buffer = b""

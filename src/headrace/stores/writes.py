@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 
 from headrace.model.errors import ConditionFailed, CorruptData, NotFound
@@ -40,6 +41,13 @@ def check_condition(condition: Condition, found: ObjectInfo | None, key: str) ->
     if found is None:
         raise NotFound(f"{key!r} is not there, so it does not match {condition.if_match!r}", path=key)
     raise ConditionFailed(f"{key!r} has the ETag {found.etag!r}, which the condition does not allow", path=key)
+
+
+def has_md5(info: ObjectInfo, md5: str) -> bool:
+    """Whether the store says of the object's bytes that this is their MD5, in hexadecimal: by its ETag, or beside it."""
+    if not md5:
+        return False
+    return info.etag == md5 or dict(info.checksums).get("md5") == b64encode(bytes.fromhex(md5)).decode()
 
 
 def full_object(checksums: Pairs) -> Pairs:
