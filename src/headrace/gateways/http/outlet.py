@@ -16,10 +16,12 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import cast
 
 from headrace.gateways.http.windows import Windows
-from headrace.model.reading import FileSlice
+from headrace.model.reading import FileSlice, Piece
 
 UNSENT_BYTES = 256 * 1024
 """What the kernel takes from us before the client's window lets it out."""
@@ -27,7 +29,7 @@ UNSENT_BYTES = 256 * 1024
 _WIDE_BYTES = 1024 * 1024
 _WIDE_MAX = 64
 _BRISK_BYTES_PER_S = 32 * 1024 * 1024
-_MAPPED_BYTES = 256 * 1024
+_SHORT_BYTES = 256 * 1024
 _LONG_BYTES = 2 * 1024 * 1024
 _SCRATCH_BYTES = 1024 * 1024
 _STEP_MIN_BYTES = 64 * 1024
@@ -36,6 +38,11 @@ _STEP_MIN_BYTES = 64 * 1024
 def bound_unsent(sock: socket.socket, most: int = UNSENT_BYTES) -> None:
     """Bound what the kernel takes. What a listening socket accepts inherits it. Raises `OSError`."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, most)
+
+
+def slices_ahead(pieces: Sequence[Piece]) -> tuple[FileSlice, ...]:
+    """The slices that come before any other piece."""
+    return tuple(cast("FileSlice", piece) for piece in takewhile(lambda piece: isinstance(piece, FileSlice), pieces))
 
 
 class Outlets:
@@ -68,24 +75,28 @@ class Outlet:
         self.watching = False
         self.watched_s = 0.0
 
-    def send(self, data: bytes, *, more: bool) -> int:
-        """How many of the bytes the socket took. Raises `OSError`."""
+    def send(self, data: bytes) -> int:
+        """How many of the bytes, behind which slices follow, the socket took. Raises `OSError`."""
         try:
-            return self._sock.send(data, socket.MSG_MORE if more else 0)
+            return self._sock.send(data, socket.MSG_MORE)
         except BlockingIOError:
             return 0
 
-    def send_slice(self, piece: FileSlice, done: int, most: int) -> tuple[int, bool]:
-        """How many bytes of the slice, from `done` on, the socket took, and whether it may take more at once.
+    def send_slices(self, slices: Sequence[FileSlice], done: int, most: int) -> tuple[int, bool]:
+        """How many bytes of the slices, from `done` of the first on, the socket took, and whether it may take more at once.
 
-        Raises `OSError`, also when the file is shorter than its slice.
+        Raises `OSError`, also when a file is shorter than its slice.
         """
+        piece = slices[0]
+        left = min(piece.length - done, most)
         try:
-            if piece.length >= _MAPPED_BYTES:
-                mapped = self._shared.windows.view(piece, piece.offset + done, min(most, _SCRATCH_BYTES), self._loop.time())
+            if piece.length < _SHORT_BYTES and len(slices) > 1:
+                return self._send_gathered(slices, done, most)
+            if piece.length >= _SHORT_BYTES:
+                mapped = self._shared.windows.view(piece, piece.offset + done, min(left, _SCRATCH_BYTES), self._loop.time())
                 if mapped is not None:
                     return self._send_mapped(piece, mapped, piece.offset + done)
-            return self._send_long(piece, done, most) if piece.length >= _LONG_BYTES else self._send_file(piece, done, most)
+            return self._send_long(piece, done, left) if piece.length >= _LONG_BYTES else self._send_file(piece, done, left)
         except BlockingIOError:
             return 0, False
 
@@ -111,6 +122,25 @@ class Outlet:
         """Let the kernel throw away what it still holds, so that the client learns of the cut at once."""
         with contextlib.suppress(OSError):  # the connection is gone already
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def _send_gathered(self, slices: Sequence[FileSlice], done: int, most: int) -> tuple[int, bool]:
+        """Short slices in a row by one call: a client that is woken for each falls asleep between them."""
+        room, offset = min(most, self._step), done
+        buffer, filled = self._shared.scratch, 0
+        for piece in slices:
+            wanted = min(piece.length - offset, room - filled)
+            try:
+                count = os.preadv(piece.fd, (buffer[filled : filled + wanted],), piece.offset + offset, os.RWF_NOWAIT)
+            except BlockingIOError:
+                count = 0
+            filled, offset = filled + count, 0
+            if count < wanted or filled == room:
+                break
+        if not filled:
+            return self._send_file(slices[0], done, min(slices[0].length - done, most))
+        sent = self._sock.send(buffer[:filled])
+        self._step = min(_SCRATCH_BYTES, max(_STEP_MIN_BYTES, 2 * sent))
+        return sent, sent == filled
 
     def _send_mapped(self, piece: FileSlice, mapped: memoryview, offset: int) -> tuple[int, bool]:
         sent = self._sock.send(mapped)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from headrace.gateways.http.messages import Chunks
-from headrace.gateways.http.outlet import Outlet, Outlets
+from headrace.gateways.http.outlet import Outlet, Outlets, slices_ahead
 from headrace.model.reading import Buffer, FileSlice, Piece, Reading
 
 WRITE_BYTES = 256 * 1024
@@ -137,10 +137,14 @@ class Pump:
         try:
             while self._pieces and not self.paused and not self._waiting:
                 piece = self._pieces[0]
-                if not (self._send_slice(piece) if isinstance(piece, FileSlice) else self._send_buffer(piece)):
+                if isinstance(piece, FileSlice):
+                    if not self._send_slices():
+                        return
+                elif not self._send_buffer(piece):
                     return
-                self._pieces = self._pieces[1:]
-                self._offset = 0
+                else:
+                    self._pieces = self._pieces[1:]
+                    self._offset = 0
         except OSError as error:
             self.failure = error
             self._end(False)
@@ -166,34 +170,50 @@ class Pump:
             self.body_sent += len(part)
         return True
 
-    def _send_slice(self, piece: FileSlice) -> bool:
-        if piece.length <= _COPY_BYTES:
-            data = os.pread(piece.fd, piece.length, piece.offset)
-            if len(data) != piece.length:
-                raise OSError("a file was cut while it was read")
-            return self._send_buffer(data)
+    def _send_slices(self) -> bool:
+        """The slices up to the next piece that is none; False when some are left for later."""
+        piece = self._pieces[0]
+        if len(self._pieces) == 1 and isinstance(piece, FileSlice) and piece.length <= _COPY_BYTES:
+            return self._send_short(piece)
         if self.transport.get_write_buffer_size():
             self._wait_for_flush()
             return False
+        self._pass(0)
         outlet = self._opened()
-        if self._head and not self._send_head(outlet, more=piece.length > 0):
+        if self._head and not self._send_head(outlet):
             return False
         turn = _TURN_BYTES
-        while self._offset < piece.length:
+        while slices := slices_ahead(self._pieces):
             if turn <= 0:
                 self._loop.call_soon(self.resume)
                 return False
-            sent, more = outlet.send_slice(piece, self._offset, min(piece.length - self._offset, turn))
+            sent, more = outlet.send_slices(slices, self._offset, turn)
             turn -= sent
-            self._offset += sent
             self.body_sent += sent
-            if not more and self._offset < piece.length:
+            self._pass(sent)
+            if not more and self._pieces:
                 outlet.watch()
                 return False
         return True
 
-    def _send_head(self, outlet: Outlet, *, more: bool) -> bool:
-        self._head = self._head[outlet.send(self._head, more=more) :]
+    def _send_short(self, piece: FileSlice) -> bool:
+        data = os.pread(piece.fd, piece.length, piece.offset)
+        if len(data) != piece.length:
+            raise OSError("a file was cut while it was read")
+        if not self._send_buffer(data):
+            return False
+        self._pieces = ()
+        return True
+
+    def _pass(self, sent: int) -> None:
+        """Go on behind so many bytes of the slices."""
+        self._offset += sent
+        while self._pieces and isinstance(piece := self._pieces[0], FileSlice) and self._offset >= piece.length:
+            self._offset -= piece.length
+            self._pieces = self._pieces[1:]
+
+    def _send_head(self, outlet: Outlet) -> bool:
+        self._head = self._head[outlet.send(self._head) :]
         if self._head:
             outlet.watch()
         return not self._head

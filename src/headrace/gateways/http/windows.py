@@ -40,7 +40,7 @@ class Windows:
         self._capacity = capacity
         self._held_bytes = 0
         self._open: dict[_Slot, _Window] = {}
-        self._seen: dict[_Slot, int] = {}
+        self._seen: set[_Slot] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -54,6 +54,8 @@ class Windows:
         slot = (id(piece.owner), index)
         window = self._open.get(slot)
         if window is None:
+            if offset != max(piece.offset, index * WINDOW_BYTES):
+                return None  # the rest of a run whose beginning went another way
             window = self._consider(slot, piece, now_s)
             if window is None:
                 return None
@@ -71,16 +73,16 @@ class Windows:
         self._held_bytes = 0
 
     def _consider(self, slot: _Slot, piece: FileSlice, now_s: float) -> _Window | None:
-        if self._seen.get(slot, id(piece)) == id(piece):
+        if slot not in self._seen:
             if len(self._seen) >= _SEEN_MAX:
                 self._seen.clear()
-            self._seen[slot] = id(piece)
+            self._seen.add(slot)
             return None
         start = slot[1] * WINDOW_BYTES
         length = min(WINDOW_BYTES, os.fstat(piece.fd).st_size - start)
         if length <= 0 or not self._make_room(length, now_s) or _locks_memory():
             return None
-        del self._seen[slot]
+        self._seen.discard(slot)
         try:
             mapped = mmap.mmap(piece.fd, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, offset=start)
         except OSError:
