@@ -9,6 +9,7 @@ import pytest
 
 from headrace.cache.arena import MemoryTier
 from headrace.cache.kept import KeptPages
+from headrace.model.events import PagesDropped
 from headrace.model.mounts import Residency
 from headrace.model.objects import ByteRange
 from headrace.stores.memory import MemoryStore
@@ -102,13 +103,16 @@ async def test_a_file_that_changed_ends_its_copies(tmp_path: Path, how: str) -> 
     await rig.pages.close()
 
 
-async def test_a_flipped_copy_is_dropped_and_read_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted", [SMALL, ByteRange(PAGE - 1, 3 * PAGE + 1)])
+async def test_a_flipped_copy_is_never_answered_with_but_dropped_counted_and_read_anew(tmp_path: Path, wanted: ByteRange) -> None:
     rig, _ = await warm(tmp_path)
-    heat(rig)
-    for copy in kept(rig)._found.values():
-        copy.data = bytes(255 - byte for byte in copy.data)
-    rig.clock.advance(0.6)
-    assert looks_of(rig, SMALL) > 1
+    heat(rig, wanted)
+    copies = list(kept(rig)._found.values())
+    for copy in copies:
+        copy.data = bytes([copy.data[0] ^ 1]) + copy.data[1:]
+    assert looks_of(rig, wanted) > 1, "a copy with a flipped bit was used"
+    assert rig.pages.stats().corrupt >= 1
+    assert any(isinstance(event, PagesDropped) and (event.tier, event.reason) == ("memory", "corrupt") for event in rig.events)
     await rig.pages.close()
 
 

@@ -1,4 +1,4 @@
-"""The namespace: resolving, listing over nested mounts, buckets."""
+"""The namespace: resolving, listing over nested mounts."""
 
 from __future__ import annotations
 
@@ -79,17 +79,6 @@ async def test_an_empty_nested_mount_still_shows_as_a_prefix() -> None:
     ns = namespace(sales=memory("a"), sales__eu__de=memory())
     assert await keys_of(ns, "/sales", delimiter="/") == ["a", "eu/"]
     assert await keys_of(ns, "/sales", prefix="eu/", delimiter="/") == ["eu/de/"]
-
-
-async def test_buckets_are_first_components_of_mounts_and_of_an_account_mount() -> None:
-    account = memory("alpha/x", "beta/y", "zeta/z")
-    table = MountTable([mount("/", account), mount("/beta", memory("q")), mount("/deep/er", memory())])
-    ns = Namespace(table)
-    assert [b.name for b in await ns.buckets()] == ["alpha", "beta", "deep", "zeta"]
-    assert await ns.has_bucket("alpha")
-    assert await ns.has_bucket("deep")
-    assert not await ns.has_bucket("nope")
-    assert await keys_of(ns, "/beta") == ["q"]
 
 
 async def test_a_mount_path_itself_is_no_object() -> None:
@@ -186,7 +175,6 @@ async def test_the_table_may_change_between_pages_without_losing_a_reader() -> N
 
 async def test_a_namespace_without_mounts_is_empty_and_not_missing() -> None:
     assert await Namespace().list("/") == Listing(())
-    assert await Namespace().buckets() == ()
     with pytest.raises(NotFound):
         await Namespace().list("/b")
 

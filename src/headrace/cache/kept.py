@@ -1,7 +1,7 @@
 """Copies of the pages that one process reads most, in its own memory: such a read costs neither a system call nor a lock.
 
-A copy is of verified bytes and never changes. What it was made from is looked at again, and its own checksum too, before
-a read that comes `_TRUST_S` after the last look. A copy that nobody has asked for in a while is let go.
+A copy is of verified bytes and never changes; its checksum is compared at every read all the same. What it was made from is
+looked at again before a read that comes `_TRUST_S` after the last look. A copy that nobody has asked for in a while is let go.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from headrace.cache.handles import CachedObject
 from headrace.cache.layout import checksum
 from headrace.cache.segment import Segment, SegmentGone
+from headrace.model.events import PagesDropped
+from headrace.model.objects import Emit
 from headrace.model.reading import Piece
 
 _TRUST_S = 0.5
@@ -45,17 +47,21 @@ class KeptPages:
         page: int,
         largest: int,
         touch: Callable[[Segment, CachedObject, float], None],
+        emit: Emit,
     ) -> None:
         self.find = (found := dict[_Slot, Kept]()).get
-        """The page's copy, by object id and page; look at `due_s` before use."""
+        """The page's copy, by object id and page; look at `due_s` and `sound` before use."""
         self._found = found
         self._capacity = capacity
         self._limit = limit
         self._page = page
         self._largest = largest
         self._touch = touch
+        self._emit = emit
         self._bytes = 0
         self._seen: set[_Slot] = set()
+        self.spoiled = 0
+        """Copies that were not what had been copied."""
 
     def __len__(self) -> int:
         return len(self._found)
@@ -69,12 +75,23 @@ class KeptPages:
         page = start // self._page
         while start < end:
             kept = self.find((target.object_id, page))
-            if kept is None or (now_s >= kept.due_s and not self._renew(kept, target, page, now_s)):
+            if kept is None or not self.sound(kept, target, page):
+                return None
+            if now_s >= kept.due_s and not self._renew(kept, target, page, now_s):
                 return None
             upto = min(end, kept.end)
             pieces.append(memoryview(kept.data)[start - kept.start : upto - kept.start])
             start, page = upto, page + 1
         return tuple(pieces)
+
+    def sound(self, kept: Kept, target: CachedObject, page: int) -> bool:
+        """Whether the copy is what was copied. One that is not is dropped and counted."""
+        if checksum(kept.data, target.object_id, page) == kept.sum:
+            return True
+        self.drop((target.object_id, page))
+        self.spoiled += 1
+        self._emit(PagesDropped("memory", "corrupt", 1, len(kept.data)))
+        return False
 
     def consider(self, segment: Segment, first: int, last: int, now_s: float) -> None:
         """Pages `first` up to `last` were read from their segment: copy what was read before, where there is room.
@@ -133,8 +150,7 @@ class KeptPages:
         right = False
         try:
             kept.segment.check()
-            unchanged = kept.segment.verified(kept.start, kept.end)  # the check forgets what it had verified otherwise
-            right = unchanged and checksum(kept.data, target.object_id, page) == kept.sum
+            right = kept.segment.verified(kept.start, kept.end)  # the check forgets what it had verified otherwise
         except SegmentGone:
             return False
         finally:

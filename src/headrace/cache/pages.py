@@ -98,7 +98,7 @@ class PageCache:
         self._handles = Handles(handles)
         self._page = settings.geometry.page
         kept_bytes = min(_KEPT_MAX_BYTES, settings.memory_bytes // _KEPT_PART) if memory_tier is not None else 0
-        self._kept = KeptPages(kept_bytes, handles // 4, page=self._page, largest=SMALL_BYTES, touch=self._touch)
+        self._kept = KeptPages(kept_bytes, handles // 4, page=self._page, largest=SMALL_BYTES, touch=self._touch, emit=emit)
         self._emit = emit
         self._weights = tuple(max(disk.capacity_bytes, 1) for disk in settings.disk) if directories else ()
         self._flush: asyncio.TimerHandle | None = None
@@ -144,7 +144,7 @@ class PageCache:
             return self._from_memory(target, start, end)
         page = start // self._page
         kept = self._kept.find((target.object_id, page))
-        if kept is not None and end <= kept.end and now_s < kept.due_s:
+        if kept is not None and end <= kept.end and now_s < kept.due_s and self._kept.sound(kept, target, page):
             low, high = start - kept.start, end - kept.start
             return (kept.data[low:high] if high - low <= _SLICED_BYTES else memoryview(kept.data)[low:high],)
         try:
@@ -268,7 +268,7 @@ class PageCache:
             misses=self.misses,
             hit_bytes=self.hit_bytes,
             fetched_bytes=self.fills.fetched_bytes,
-            corrupt=self.corrupt,
+            corrupt=self.corrupt + self._kept.spoiled,
             open_segments=len(self._handles),
             filling=len(self.fills),
             filling_bytes=self.fills.held_bytes,

@@ -13,6 +13,7 @@ from headrace.gateways.writing import check_object_path
 from headrace.model.errors import AccessDenied, BucketNotEmpty, HeadraceError, NotFound, Unsupported, VersionChanged
 from headrace.model.objects import ObjectInfo
 from headrace.model.writing import ALWAYS, Condition
+from headrace.namespace.buckets import NamespaceBuckets
 from headrace.namespace.namespace import Namespace
 
 _REMOVED_AT_ONCE = 32
@@ -91,7 +92,7 @@ async def remove_below(namespace: Namespace, path: str) -> int:
         raise NotFound(f"there is no {path}: `headrace ls` shows what there is", path=path)
     if not key:
         with suppress(AccessDenied, Unsupported):  # a mount's own bucket stays, empty
-            await namespace.delete_bucket(bucket)
+            await NamespaceBuckets(namespace).delete(bucket)
     return count
 
 
@@ -130,13 +131,13 @@ async def make_directory(namespace: Namespace, path: str, *, parents: bool = Tru
     bucket, key = split(path)
     if not bucket:
         raise FileExistsError("/ is there already")
-    if await namespace.has_bucket(bucket):
+    if await NamespaceBuckets(namespace).has(bucket):
         if not key and not exist_ok:
             raise FileExistsError(f"/{bucket} is there already")
         return
     if key and not parents:
         raise NotFound(f"there is no /{bucket}: make it first", path=bucket)
-    await namespace.create_bucket(bucket)
+    await NamespaceBuckets(namespace).create(bucket)
 
 
 async def remove_directory(namespace: Namespace, path: str) -> None:
@@ -144,7 +145,7 @@ async def remove_directory(namespace: Namespace, path: str) -> None:
     bucket, key = split(path)
     if not key:
         try:
-            await namespace.delete_bucket(bucket)
+            await NamespaceBuckets(namespace).delete(bucket)
         except BucketNotEmpty as error:
             raise OSError(errno.ENOTEMPTY, "the bucket holds something: remove that first, or use rm", path) from error
         return

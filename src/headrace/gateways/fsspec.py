@@ -17,6 +17,7 @@ from typing import BinaryIO
 from headrace.model.errors import CorruptData, HeadraceError, InvalidRange, NotFound, VersionChanged
 from headrace.model.objects import ByteRange, CommonPrefix, ObjectInfo, Version
 from headrace.model.reading import Buffer, FileSlice, Piece, Reading
+from headrace.namespace.buckets import NamespaceBuckets
 from headrace.namespace.namespace import Namespace
 
 END = 2**63 - 1
@@ -61,7 +62,7 @@ async def stat(namespace: Namespace, path: str) -> Node:
     if not bucket:
         return Node("")
     if not key:
-        if await namespace.has_bucket(bucket):
+        if await NamespaceBuckets(namespace).has(bucket):
             return Node(bucket)
         raise NotFound(f"nothing is to be had at /{bucket}: `headrace mount ls` shows what is mounted, and how it is", path=path)
     try:

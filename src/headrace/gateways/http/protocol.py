@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        self.pump = Pump(self.transport, self._server.loop, self._answered_late, self._server.scratch)
+        self.pump = Pump(self.transport, self._server.loop, self._answered_late, self._server.outlets)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "")
         if not self._server.admit(self):

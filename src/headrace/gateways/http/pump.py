@@ -1,23 +1,19 @@
 """Getting one answer out: bytes, pieces of memory, slices of files, or a stream, with back-pressure.
 
-Buffers go through the transport. Slices of files go to a duplicate of the socket's descriptor (uvloop has no
-`sendfile` of its own), and only while nothing is queued in the transport, so that bytes never overtake each
-other. Long ones are copied through one buffer that stays in the processor's cache: that costs no more than
-`sendfile` does for so many pages, and a client on the same machine then finds the bytes in the cache too.
+Buffers go through the transport, slices of files through an `Outlet`, and only while nothing is queued in the transport,
+so that bytes never overtake each other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import mmap
 import os
-import socket
-import struct
 from collections.abc import Callable
 from typing import cast
 
 from headrace.gateways.http.messages import Chunks
+from headrace.gateways.http.outlet import Outlet, Outlets, slices_ahead
 from headrace.model.reading import Buffer, FileSlice, Piece, Reading
 
 WRITE_BYTES = 256 * 1024
@@ -25,22 +21,14 @@ WRITE_BYTES = 256 * 1024
 _HIGH_WATER_BYTES = 512 * 1024
 _COPY_BYTES = 16 * 1024
 _TURN_BYTES = 2 * 1024 * 1024
-_LONG_BYTES = 2 * 1024 * 1024
-_SCRATCH_BYTES = 1024 * 1024
-_STEP_MIN_BYTES = 64 * 1024
-
-
-def scratch_buffer() -> memoryview:
-    """What the pumps of one loop copy through: aligned to pages, where the kernel reads at full speed."""
-    return memoryview(mmap.mmap(-1, _SCRATCH_BYTES))
 
 
 class Pump:
     """Writes one answer at a time to one transport. `done(complete)` is called for each that `begin` did not finish."""
 
     __slots__ = (
-        "_done", "_drained", "_early", "_failed", "_head", "_loop", "_offset", "_pieces", "_scratch", "_sock", "_step", "_total",
-        "_waiting", "_watching", "_writing", "body_sent", "failure", "paused", "streaming", "transport",
+        "_done", "_drained", "_early", "_failed", "_head", "_loop", "_offset", "_outlet", "_pieces", "_shared", "_total",
+        "_waiting", "_writing", "body_sent", "failure", "paused", "streaming", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -48,20 +36,18 @@ class Pump:
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
         done: Callable[[bool], None],
-        scratch: memoryview,
+        shared: Outlets,
     ) -> None:
         self.transport = transport
         self._loop = loop
-        self._scratch = scratch
-        self._step = _SCRATCH_BYTES
+        self._shared = shared
         self._done = done
-        self._sock: socket.socket | None = None
+        self._outlet: Outlet | None = None
         self._pieces: tuple[Piece, ...] = ()
         self._offset = 0
         self._head = b""
         self._total = 0
         self._writing = False
-        self._watching = False
         self._waiting = False
         self._drained: asyncio.Future[None] | None = None
         self.streaming: Reading | Chunks | None = None
@@ -151,10 +137,14 @@ class Pump:
         try:
             while self._pieces and not self.paused and not self._waiting:
                 piece = self._pieces[0]
-                if not (self._send_slice(piece) if isinstance(piece, FileSlice) else self._send_buffer(piece)):
+                if isinstance(piece, FileSlice):
+                    if not self._send_slices():
+                        return
+                elif not self._send_buffer(piece):
                     return
-                self._pieces = self._pieces[1:]
-                self._offset = 0
+                else:
+                    self._pieces = self._pieces[1:]
+                    self._offset = 0
         except OSError as error:
             self.failure = error
             self._end(False)
@@ -180,73 +170,58 @@ class Pump:
             self.body_sent += len(part)
         return True
 
-    def _send_slice(self, piece: FileSlice) -> bool:
-        if piece.length <= _COPY_BYTES:
-            data = os.pread(piece.fd, piece.length, piece.offset)
-            if len(data) != piece.length:
-                raise OSError("a file was cut while it was read")
-            return self._send_buffer(data)
+    def _send_slices(self) -> bool:
+        """The slices up to the next piece that is none; False when some are left for later."""
+        piece = self._pieces[0]
+        if len(self._pieces) == 1 and isinstance(piece, FileSlice) and piece.length <= _COPY_BYTES:
+            return self._send_short(piece)
         if self.transport.get_write_buffer_size():
             self._wait_for_flush()
             return False
-        sock = self._socket()
-        if self._head and not self._send_head(sock, more=piece.length > 0):
+        self._pass(0)
+        outlet = self._opened()
+        if self._head and not self._send_head(outlet):
             return False
         turn = _TURN_BYTES
-        while self._offset < piece.length:
+        while slices := slices_ahead(self._pieces):
             if turn <= 0:
                 self._loop.call_soon(self.resume)
                 return False
-            most = min(piece.length - self._offset, turn)
-            try:
-                sent, more = self._send_some(sock, piece, most)
-            except BlockingIOError:
-                sent, more = 0, False
+            sent, more = outlet.send_slices(slices, self._offset, turn)
             turn -= sent
-            self._offset += sent
             self.body_sent += sent
-            if not more and self._offset < piece.length:
-                self._watch()
+            self._pass(sent)
+            if not more and self._pieces:
+                outlet.watch()
                 return False
         return True
 
-    def _send_some(self, sock: socket.socket, piece: FileSlice, most: int) -> tuple[int, bool]:
-        """Bytes of the slice that the socket took, from `_offset` on, and whether it may take more at once.
+    def _send_short(self, piece: FileSlice) -> bool:
+        data = os.pread(piece.fd, piece.length, piece.offset)
+        if len(data) != piece.length:
+            raise OSError("a file was cut while it was read")
+        if not self._send_buffer(data):
+            return False
+        self._pieces = ()
+        return True
 
-        Raises `BlockingIOError` when it takes none.
-        """
-        offset = piece.offset + self._offset
-        count = -1
-        if piece.length >= _LONG_BYTES:
-            buffer = self._scratch[: min(most, self._step)]
-            with contextlib.suppress(BlockingIOError):  # not in memory any more: let the kernel read ahead and send
-                count = os.preadv(piece.fd, (buffer,), offset, os.RWF_NOWAIT)
-            if count > 0:
-                sent = sock.send(buffer[:count])
-                # What a slow client leaves must be read again: offer it no more than twice what it took.
-                self._step = min(_SCRATCH_BYTES, max(_STEP_MIN_BYTES, 2 * sent))
-                return sent, sent == count
-        sent = os.sendfile(sock.fileno(), piece.fd, offset, most) if count else 0
-        if not sent:
-            raise OSError("a file was cut while it was sent")
-        return sent, True
+    def _pass(self, sent: int) -> None:
+        """Go on behind so many bytes of the slices."""
+        self._offset += sent
+        while self._pieces and isinstance(piece := self._pieces[0], FileSlice) and self._offset >= piece.length:
+            self._offset -= piece.length
+            self._pieces = self._pieces[1:]
 
-    def _send_head(self, sock: socket.socket, *, more: bool) -> bool:
-        try:
-            sent = sock.send(self._head, socket.MSG_MORE if more else 0)
-        except BlockingIOError:
-            sent = 0
-        self._head = self._head[sent:]
+    def _send_head(self, outlet: Outlet) -> bool:
+        self._head = self._head[outlet.send(self._head) :]
         if self._head:
-            self._watch()
+            outlet.watch()
         return not self._head
 
-    def _socket(self) -> socket.socket:
-        if self._sock is None:
-            original = self.transport.get_extra_info("socket")
-            self._sock = socket.socket(fileno=os.dup(original.fileno()))
-            self._sock.setblocking(False)
-        return self._sock
+    def _opened(self) -> Outlet:
+        if self._outlet is None:
+            self._outlet = Outlet(self.transport.get_extra_info("socket"), self._loop, self._shared, self.resume)
+        return self._outlet
 
     def _wait_for_flush(self) -> None:
         """Be resumed when the transport holds nothing more."""
@@ -255,25 +230,12 @@ class Pump:
         if not self.paused:
             self._loop.call_soon(self.resume)
 
-    def _watch(self) -> None:
-        if not self._watching and self._sock is not None:
-            self._watching = True
-            self._loop.add_writer(self._sock.fileno(), self._writable)
-
-    def _unwatch(self) -> None:
-        if self._watching and self._sock is not None:
-            self._watching = False
-            self._loop.remove_writer(self._sock.fileno())
-
-    def _writable(self) -> None:
-        self._unwatch()
-        self.resume()
-
     def _end(self, complete: bool) -> None:
         self._writing = False
         self._pieces = ()
         self._head = b""
-        self._unwatch()
+        if self._outlet is not None:
+            self._outlet.unwatch()
         self._total += self.body_sent
         self._failed = not complete
         if not self._early or self._failed:
@@ -281,7 +243,8 @@ class Pump:
 
     def blocked(self) -> bool:
         """Whether bytes wait for the client to take them."""
-        return self._watching or self.paused or self.transport.get_write_buffer_size() > 0
+        watching = self._outlet is not None and self._outlet.watching
+        return watching or self.paused or self.transport.get_write_buffer_size() > 0
 
     def moved(self) -> int:
         """A count that grows as the client takes bytes."""
@@ -289,17 +252,14 @@ class Pump:
 
     def reset_on_close(self) -> None:
         """Let the kernel throw away what it still holds, so that the client learns of the cut at once."""
-        try:
-            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        except OSError:
-            return  # the connection is gone already
+        with contextlib.suppress(OSError):  # the connection is gone already
+            self._opened().reset_on_close()
 
     def lost(self) -> None:
         """The connection is gone: free what is held."""
-        self._unwatch()
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        if self._outlet is not None:
+            self._outlet.close()
+            self._outlet = None
         if self._drained is not None and not self._drained.done():
             self._drained.cancel()
         if self._writing:

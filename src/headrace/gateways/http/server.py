@@ -9,14 +9,10 @@ import msgspec
 
 from headrace.gateways.http.dates import format_date
 from headrace.gateways.http.messages import Handler
+from headrace.gateways.http.outlet import Outlets, bound_unsent
 from headrace.gateways.http.protocol import Connection
-from headrace.gateways.http.pump import scratch_buffer
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.clock import Clock
-
-_UNSENT_BYTES = 256 * 1024
-"""What the kernel takes from us before the client's window lets it out. Accepted sockets inherit it. Without a bound, each client
-that asks for much and reads nothing holds megabytes of kernel memory, and filling them holds up everybody else's answers."""
 
 
 class ConnectionStats(msgspec.Struct, frozen=True):
@@ -37,7 +33,7 @@ class HttpServer:
         self.loop = asyncio.get_running_loop()
         self.now_s = clock.monotonic()
         """Monotonic seconds as of the last sweep: exact enough for deadlines, free on the hot path."""
-        self.scratch = scratch_buffer()
+        self.outlets = Outlets()
         self.draining = False
         self.cut_slow = 0
         self._handler = handler
@@ -56,7 +52,7 @@ class HttpServer:
 
     async def start(self, sock: socket.socket) -> None:
         """Accept on `sock`, which is bound already."""
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+        bound_unsent(sock)
         self._listener = await self.loop.create_server(lambda: Connection(self, self._handler), sock=sock, backlog=1024)
         self._timer = self.loop.call_later(self.settings.sweep_s, self._sweep)
 
@@ -111,6 +107,7 @@ class HttpServer:
 
     def _sweep(self) -> None:
         self._tell_time()
+        self.outlets.windows.sweep(self.loop.time())
         for connection in tuple(self._connections):
             connection.check(self.now_s)
         self._timer = self.loop.call_later(self.settings.sweep_s, self._sweep)

@@ -36,7 +36,7 @@ async def list_buckets(call: Call) -> Response:
         _limit(target.get("max-buckets")),
         _decode_token(target.get("continuation-token")),
     )
-    found = await call.namespace.buckets() if target.get("bucket-region", call.region) == call.region else ()
+    found = await call.buckets.list() if target.get("bucket-region", call.region) == call.region else ()
     shown = [b for b in found if b.name.startswith(prefix) and b.name > after and call.may(Action.LIST, f"/{b.name}")]
     page = shown[:limit]
     inner = "".join(
@@ -92,11 +92,11 @@ async def create_bucket(call: Call) -> Response:
         )
     if not valid_bucket_name(name):
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.", detail=(("BucketName", name),))
-    if call.namespace.is_mounted(name):
+    if call.buckets.is_mounted(name):
         raise translate(BucketExists(f"/{name} is there: a mount makes it", path=f"/{name}"))
     _check_account(call)
     try:
-        await call.namespace.create_bucket(name)
+        await call.buckets.create(name)
     except BucketExists:
         if call.region != _FIRST_REGION:
             raise
@@ -111,12 +111,12 @@ async def delete_bucket(call: Call) -> Response:
     await require_bucket(call)
     _check_account(call)
     try:
-        await call.namespace.delete_bucket(call.target.bucket)
+        await call.buckets.delete(call.target.bucket)
     except BucketNotEmpty:
         if (await call.namespace.list(call.path, limit=1)).entries:
             raise
         await _give_up_uploads(call)
-        await call.namespace.delete_bucket(call.target.bucket)
+        await call.buckets.delete(call.target.bucket)
     return Response(204)
 
 
@@ -141,7 +141,7 @@ def valid_bucket_name(name: str) -> bool:
 def _check_account(call: Call) -> None:
     """Raises `S3Error` with the reason when buckets are not made or removed here."""
     try:
-        call.namespace.account(call.target.bucket)
+        call.buckets.account(call.target.bucket)
     except AccessDenied as error:
         raise refused("AccessDenied", f"Access Denied: {error}", caller=call.identity.caller.key_id) from error
 
@@ -165,5 +165,5 @@ async def get_bucket_versioning(call: Call) -> Response:
 
 async def require_bucket(call: Call) -> None:
     """Raises `S3Error` NoSuchBucket."""
-    if not await call.namespace.has_bucket(call.target.bucket):
+    if not await call.buckets.has(call.target.bucket):
         raise S3Error("NoSuchBucket", "The specified bucket does not exist.")

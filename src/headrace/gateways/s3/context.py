@@ -12,6 +12,7 @@ from headrace.gateways.s3.target import Target
 from headrace.model.errors import HeadraceError
 from headrace.model.events import AccessRefused
 from headrace.model.objects import Emit
+from headrace.namespace.buckets import NamespaceBuckets
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.uploads import NamespaceUploads
 from headrace.policy.rules import Action, Policy
@@ -80,6 +81,11 @@ class Call:
         """The multipart uploads of the namespace."""
         return NamespaceUploads(self.namespace)
 
+    @property
+    def buckets(self) -> NamespaceBuckets:
+        """The buckets of the namespace."""
+        return NamespaceBuckets(self.namespace)
+
     async def check_current_version(self) -> None:
         """Raises `S3Error` when another version is asked for than the one at hand."""
         wanted = self.check_version_id()
@@ -103,7 +109,7 @@ async def missing_code(namespace: Namespace, path: str) -> str:
     """S3's code for an object or bucket that is not there."""
     bucket, _, key = path[1:].partition("/")
     try:
-        there = await namespace.has_bucket(bucket)
+        there = await NamespaceBuckets(namespace).has(bucket)
     except HeadraceError:
         return "NoSuchKey"
     return "NoSuchKey" if there and key else "NoSuchBucket"
