@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from headrace.cache.settings import CacheSettings
-from headrace.control.settings import ControlSettings, KeySpec
+from headrace.control.settings import ControlSettings, KafkaSource, KeySpec
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.errors import SettingsError
 from headrace.model.mounts import MountSpec
@@ -50,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: tuple[KeySpec, ...] = ()
     mount: tuple[MountSpec, ...] = ()
     rule: tuple[Rule, ...] = ()
+    kafka: tuple[KafkaSource, ...] = ()
     source: str = ""
     """The file that was read; set by `load_settings`, never written in the file."""
 
@@ -60,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def control(self) -> ControlSettings:
         """The part that the control plane is made of."""
-        return ControlSettings(home=self.home, mounts=self.mount, keys=self.key, rules=self.rule)
+        return ControlSettings(home=self.home, mounts=self.mount, keys=self.key, rules=self.rule, kafka=self.kafka)
 
 
 def find_config(explicit: str | None, environ: Mapping[str, str]) -> Path | None:

@@ -239,6 +239,11 @@ class LiveMounts:
             for root in roots:
                 marks.set(marks.slot(root, f"{bucket}/{key}"))
 
+    def changes_missed(self) -> None:
+        """No process uses anything that it knew."""
+        if self._parts.marks is not None:
+            self._parts.marks.set_all()
+
     async def close(self) -> None:
         for task in self._retiring:
             task.cancel()

@@ -35,6 +35,8 @@ class FakeNode:
         self.push_failure: HeadraceError | None = None
         self.staged_writes: list[StagedWrites] = [StagedWrites()]
         self.changes: list[ChangedObject] = []
+        self.missed = 0
+        self.change_failures: list[HeadraceError] = []
         self.settled: list[tuple[str, str, bool]] = []
         self.pin_failure: HeadraceError | None = None
         self.hold: asyncio.Event | None = None
@@ -103,7 +105,12 @@ class FakeNode:
         return self.staged_writes.pop(0) if len(self.staged_writes) > 1 else self.staged_writes[0]
 
     async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
+        if self.change_failures:
+            raise self.change_failures.pop(0)
         self.changes += objects
+
+    async def changes_missed(self) -> None:
+        self.missed += 1
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         self.settled.append((conflict.path, conflict.kept_as, ours))

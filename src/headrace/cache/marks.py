@@ -53,3 +53,7 @@ class Marks:
         """From now on nothing holds that was learnt under the slot's earlier marks."""
         # Two processes may set one slot at once, and either value may stay: both are new to whoever read the slot before.
         self.table[slot] = next(self._fresh) & 0xFFFF_FFFF_FFFF_FFFF
+
+    def set_all(self) -> None:
+        """As `set`, for every slot."""
+        self._memory[:] = os.urandom(_BYTES)

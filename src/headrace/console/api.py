@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from headrace.console import messages
 from headrace.console.guard import MAX_BODY_BYTES
 from headrace.control.jobs import JobRunner
-from headrace.control.node_view import NodeView
+from headrace.control.node_view import NodeStats, NodeView
 from headrace.control.notifications import parse_notification
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
@@ -41,11 +41,19 @@ _STATUS: tuple[tuple[type[HeadraceError], int], ...] = (
 class Api:
     """The handlers, each one call of the control plane or the node."""
 
-    def __init__(self, control: ControlPlane, node: NodeView, operations: Operations, jobs: JobRunner) -> None:
+    def __init__(
+        self,
+        control: ControlPlane,
+        node: NodeView,
+        operations: Operations,
+        jobs: JobRunner,
+        stats: Callable[[], Awaitable[NodeStats]],
+    ) -> None:
         self._control = control
         self._node = node
         self._operations = operations
         self._jobs = jobs
+        self._stats = stats
 
     def routes(self) -> list[BaseRoute]:
         table: tuple[tuple[str, str, Handler], ...] = (
@@ -89,7 +97,7 @@ class Api:
         return _json(messages.Done())
 
     async def stats(self, _request: Request) -> Response:
-        return _json(await self._node.stats())
+        return _json(await self._stats())
 
     async def list_jobs(self, _request: Request) -> Response:
         return _json(await self._jobs.recent(MAX_JOBS_SHOWN))

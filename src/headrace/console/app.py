@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,8 +20,10 @@ from headrace.console.api import Api
 from headrace.console.guard import Guard
 from headrace.console.messages import ErrorBody
 from headrace.console.metrics import CONTENT_TYPE, render
+from headrace.control.feed import Feed
+from headrace.control.feeds import Feeds
 from headrace.control.jobs import JobRunner
-from headrace.control.node_view import NodeView
+from headrace.control.node_view import NodeStats, NodeView
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
 
@@ -36,12 +39,17 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     addresses and `localhost` come from `ControlSettings.hosts`.
     """
     jobs = JobRunner(control.ledger.jobs, node, control.clock)
-    api = Api(control, node, Operations(control, node), jobs)
+    feeds = Feeds([Feed(source.name, source.open, node, control.clock) for source in control.sources])
+
+    async def stats() -> NodeStats:
+        return msgspec.structs.replace(await node.stats(), feeds=feeds.stats())
+
+    api = Api(control, node, Operations(control, node), jobs, stats)
     pages = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
     static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
 
     async def status_page(_request: Request) -> Response:
-        body = pages.get_template("status.html").render(stats=await node.stats())
+        body = pages.get_template("status.html").render(stats=await stats())
         return Response(body, media_type="text/html; charset=utf-8")
 
     async def static_file(request: Request) -> Response:
@@ -51,7 +59,7 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
         return Response(static[name], media_type=_STATIC[name])
 
     async def metrics(_request: Request) -> Response:
-        return Response(render(await node.stats(), ready=node.ready()), headers={"content-type": CONTENT_TYPE})
+        return Response(render(await stats(), ready=node.ready()), headers={"content-type": CONTENT_TYPE})
 
     async def healthz(_request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -62,10 +70,11 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await jobs.start()
+        feeds.start()
         try:
             yield
         finally:
-            await jobs.stop()
+            await asyncio.gather(jobs.stop(), feeds.stop())
 
     names = frozenset(name.lower() for name in control.settings.hosts)
     return Starlette(

@@ -23,6 +23,7 @@ _TIER_HEAD = ("TIER", "USED", "CAPACITY", "SEGMENTS", "STATE")
 _TIER_RIGHT = frozenset({1, 2, 3})
 _WORKER_HEAD = ("WORKER", "PROCESS", "STATE", "RESTARTS", "MEMORY", "REQUESTS", "CONNECTIONS")
 _STAGED_HEAD = ("WRITES ON THEIR WAY", "WRITES", "BYTES", "OLDEST FOR", "CONFLICTS", "LAST REFUSAL")
+_FEED_HEAD = ("NOTIFICATIONS FROM", "STATE", "WAITING", "MESSAGES", "PASSED OVER", "GAPS", "LAST CAME")
 _SLOW_HEAD = ("SLOWEST READS", "TIME", "BYTES", "SERVED", "WHEN")
 
 
@@ -177,7 +178,23 @@ def _tables(stats: NodeStats) -> list[tuple[tuple[str, ...], Rows, frozenset[int
     return [
         (_MOUNT_HEAD, mounts, _MOUNT_RIGHT),
         (_STAGED_HEAD, staged, frozenset({1, 2, 3, 4})),
+        (_FEED_HEAD, _feeds(stats), frozenset({2, 3, 4, 5})),
         (_TIER_HEAD, tiers, _TIER_RIGHT),
         (_WORKER_HEAD, workers, frozenset({1, 3, 4, 5, 6})),
         (_SLOW_HEAD, slow, frozenset({1, 2})),
+    ]
+
+
+def _feeds(stats: NodeStats) -> Rows:
+    return [
+        (
+            feed.name,
+            "connected" if feed.connected else feed.error or "connecting",
+            str(feed.waiting),
+            str(feed.messages),
+            str(feed.malformed),
+            str(feed.gaps),
+            show_time(feed.last_s),
+        )
+        for feed in stats.feeds
     ]

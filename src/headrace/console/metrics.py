@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from headrace.control.node_view import MountStats, NodeStats, TierStats, WorkerStats
+from headrace.control.node_view import FeedStats, MountStats, NodeStats, TierStats, WorkerStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -53,6 +53,7 @@ class _Snapshot(Collector):
         yield from _workers(self._stats.workers)
         yield from _tiers(self._stats.tiers)
         yield from _mounts(self._stats.mounts)
+        yield from _feeds(self._stats.feeds)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -130,3 +131,26 @@ def _staged(mounts: tuple[MountStats, ...]) -> Iterator[Metric]:
         age.add_metric([mount.path], max(0.0, time.time() - staged.oldest_s) if staged.oldest_s is not None else 0.0)
         conflicts.add_metric([mount.path], len(staged.conflicts))
     yield from (writes, size, age, conflicts)
+
+
+def _feeds(feeds: tuple[FeedStats, ...]) -> Iterator[Metric]:
+    """Of sources of notifications that the node reads by itself."""
+    connected = GaugeMetricFamily("headrace_feed_connected", "1 while notifications are being read", labels=["feed"])
+    waiting = GaugeMetricFamily("headrace_feed_waiting_messages", "Messages there and not read yet", labels=["feed"])
+    last = GaugeMetricFamily("headrace_feed_last_message_timestamp_seconds", "When the last came; 0: none yet", labels=["feed"])
+    messages = CounterMetricFamily("headrace_feed_messages", "Messages read", labels=["feed"])
+    objects = CounterMetricFamily("headrace_feed_objects", "Objects that they named", labels=["feed"])
+    malformed = CounterMetricFamily("headrace_feed_malformed_messages", "Messages that were no notification", labels=["feed"])
+    gaps = CounterMetricFamily("headrace_feed_gaps", "Times that everything known was voided for a gap", labels=["feed"])
+    errors = CounterMetricFamily("headrace_feed_errors", "Failures to read", labels=["feed"])
+    for feed in feeds:
+        name = [feed.name]
+        connected.add_metric(name, float(feed.connected))
+        waiting.add_metric(name, feed.waiting)
+        last.add_metric(name, feed.last_s)
+        messages.add_metric(name, feed.messages)
+        objects.add_metric(name, feed.objects)
+        malformed.add_metric(name, feed.malformed)
+        gaps.add_metric(name, feed.gaps)
+        errors.add_metric(name, feed.errors)
+    yield from (connected, waiting, last, messages, objects, malformed, gaps, errors)

@@ -137,6 +137,27 @@ class SlowRead(msgspec.Struct, frozen=True):
     """Seconds since 1970 UTC."""
 
 
+class FeedStats(msgspec.Struct, frozen=True):
+    """A source of stores' notifications that this node reads by itself. Sums since the node started."""
+
+    name: str
+    connected: bool = False
+    waiting: int = 0
+    """Messages that are there and not read yet, when it was last asked."""
+    messages: int = 0
+    objects: int = 0
+    """Objects that messages named."""
+    malformed: int = 0
+    """Messages that were passed over because they were no notification."""
+    gaps: int = 0
+    """Times that messages may have been missed, so that everything known was voided."""
+    errors: int = 0
+    error: str = ""
+    """The last failure in words; empty while connected."""
+    last_s: float = 0.0
+    """Seconds since 1970 UTC when a message last came; 0: none yet."""
+
+
 class NodeStats(msgspec.Struct, frozen=True):
     """The node at one moment: summed counters and where they come from."""
 
@@ -147,6 +168,7 @@ class NodeStats(msgspec.Struct, frozen=True):
     tiers: tuple[TierStats, ...] = ()
     mounts: tuple[MountStats, ...] = ()
     slowest: tuple[SlowRead, ...] = ()
+    feeds: tuple[FeedStats, ...] = ()
     data_url: str = ""
     """Where S3 callers reach the node, such as `http://127.0.0.1:9400`."""
 
@@ -187,6 +209,9 @@ class NodeView(Protocol):
 
     async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
         """What is known of these objects is void from now on, in every process and through every mount."""
+
+    async def changes_missed(self) -> None:
+        """Objects may have changed without a word: what is known of any object is void, in every process and mount."""
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         """End a conflict: with `ours`, put what was kept in the place of the store's; else remove it. Raises `NotFound`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from headrace.control.kafka import resolve_source
 from headrace.control.keys import owner_key, resolve_keys
 from headrace.control.mount_rules import check_mount
 from headrace.control.settings import ControlSettings
@@ -43,7 +44,9 @@ class ControlPlane:
         self.ledger = ledger
         self.settings = settings
         self.clock = clock
-        self._keys = resolve_keys(settings.keys, os.environ if environ is None else environ)
+        environ = os.environ if environ is None else environ
+        self._keys = resolve_keys(settings.keys, environ)
+        self.sources = tuple(resolve_source(one, home=settings.home, environ=environ, clock=clock) for one in settings.kafka)
         seen: list[str] = []
         for spec in settings.mounts:
             check_mount(spec, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,39 @@ class KeySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"KeySpec(id={self.id!r})"
 
 
+class Mechanism(StrEnum):
+    """How a user and a password are shown to Kafka's brokers."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+class KafkaSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[kafka]]`: topics in which stores say that objects changed. Needs `pip install 'headrace[kafka]'`."""
+
+    brokers: tuple[str, ...]
+    """`host:port` of some of the cluster's brokers; the others are learnt from them."""
+    topics: tuple[str, ...]
+    """Topics that carry S3 event notifications. Every node reads every partition."""
+    group: str = ""
+    """Under this name the brokers keep how far this node has read. No other node or program may use it; empty: made of
+    this host's name and the home directory."""
+    credentials: str = ""
+    """By reference only: `env:PREFIX` (user in PREFIX_ACCESS_KEY_ID, password in PREFIX_SECRET_ACCESS_KEY) or `file:PATH`
+    (two lines: user, password); empty: the brokers ask for none."""
+    mechanism: Mechanism = Mechanism.PLAIN
+    """How user and password are shown to the brokers."""
+    tls: bool = False
+    """Speak TLS; the brokers' certificates must carry their host names."""
+    ca: str = ""
+    """File of the authorities that may have signed the brokers' certificates; empty: the system's."""
+    certificate: str = ""
+    """File of this node's own certificate, where brokers ask for one."""
+    key: str = ""
+    """File of that certificate's key."""
+
+
 class ControlSettings(msgspec.Struct, frozen=True):
     """The part of the settings that mounts, keys and the control port are made of."""
 
@@ -31,3 +65,4 @@ class ControlSettings(msgspec.Struct, frozen=True):
     rules: tuple[Rule, ...] = ()
     hosts: tuple[str, ...] = ()
     """Host names, besides addresses and `localhost`, under which browsers may open the control port."""
+    kafka: tuple[KafkaSource, ...] = ()

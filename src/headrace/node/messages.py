@@ -90,13 +90,17 @@ class Changed(msgspec.Struct, frozen=True, tag=True):
     objects: tuple[ChangedObject, ...]
 
 
+class ChangesMissed(msgspec.Struct, frozen=True, tag=True):
+    """Objects may have changed without a word; answered with `Done` when no process uses anything that it knew."""
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Refuse new requests, finish the running ones, then exit; answered with `Done` before the exit."""
 
     deadline_s: float
 
 
-Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Changed | Drain
+Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Changed | ChangesMissed | Drain
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

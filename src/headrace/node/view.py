@@ -33,6 +33,7 @@ from headrace.node.messages import (
     AskStaged,
     AskStats,
     Changed,
+    ChangesMissed,
     Free,
     Listed,
     ListPage,
@@ -123,6 +124,9 @@ class WorkersView:
     async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
         # The marks that one process sets are those of all.
         await self._ask_one(Changed(objects))
+
+    async def changes_missed(self) -> None:
+        await self._ask_one(ChangesMissed())
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         await self._ask_one(Settle(conflict, ours))

@@ -25,6 +25,7 @@ from headrace.node.messages import (
     AskStats,
     Boot,
     Changed,
+    ChangesMissed,
     Done,
     Drain,
     Event,
@@ -92,6 +93,8 @@ class Worker:
                 await settle(self._mounts.namespace, request.conflict, ours=request.ours)
             case Changed():
                 self._mounts.changed([(changed.bucket, changed.key) for changed in request.objects])
+            case ChangesMissed():
+                self._mounts.changes_missed()
             case TryMount():
                 await try_mount(request.spec, self._parts)
             case Drain():
