@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -35,6 +36,8 @@ from headrace.model.units import parse_duration, parse_size
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
 from headrace.namespace.union import UnionStore
+from headrace.scratch.settings import ScratchSettings
+from headrace.scratch.store import ScratchFolder, ScratchStore
 from headrace.settings import Settings
 from headrace.staging.journal import Journal
 from headrace.staging.records import ABSENT, UNKNOWN
@@ -47,6 +50,7 @@ from headrace.stores.registry import open_store
 from headrace.stores.retry import RetrySettings, RetryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
+from headrace.stores.urls import shown_url
 
 LEDGER_NAME = "ledger.db"
 _MARKS_NAME = "run/marks"
@@ -66,11 +70,23 @@ class Journals:
 
 
 @dataclass(frozen=True, slots=True)
+class Scratch:
+    """Where writes lie that their store never gets."""
+
+    root: Path
+    settings: ScratchSettings
+
+    def of(self, mount: str, place: str) -> Path:
+        """The directory of a mount's scratch: another store's is another."""
+        return self.root / hashlib.blake2b(f"{mount}\n{place}".encode(), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What every store of a process is built from. Without `pages` nothing is cached.
 
     `marks` are those of the node; None: no other process needs to know what this one writes. Without `journals` no mount
-    can have `write = "back"`.
+    can have `write = "back"`, without `scratch` none `write = "scratch"`.
     """
 
     clock: Clock
@@ -79,6 +95,7 @@ class Parts:
     pages: PageCache | None = None
     marks: Marks | None = None
     journals: Journals | None = None
+    scratch: Scratch | None = None
 
 
 def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
@@ -115,6 +132,8 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
     cached = CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit, marks=parts.marks)
     if spec.write is WriteMode.NONE:
         return cached
+    if spec.write is WriteMode.SCRATCH:
+        return _scratch(spec, cached, parts, mount=mount)
     writes = CacheWrites(cached)
     return _staged(spec, writes, store, parts, mount=mount) if spec.write is WriteMode.BACK else writes
 
@@ -140,6 +159,21 @@ def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *,
     return StagedStore(
         writes, asked, journal, parts.journals.settings, mount=mount, clock=parts.clock, emit=parts.emit, last_seen=last_seen
     )
+
+
+def _scratch(spec: MountSpec, cached: CachedStore, parts: Parts, *, mount: str) -> Store:
+    """Scratch over what the store has. Raises `SettingsError`, `ResidencyRefused` off the disks."""
+    if parts.scratch is None:
+        raise SettingsError(f'{mount}: write = "scratch" needs a node: start one with `headrace up`', path=mount)
+    if spec.residency is not Residency.DISK:
+        raise ResidencyRefused(
+            f'{mount}: write = "scratch" keeps writes on a disk, which residency = "{spec.residency}" forbids', path=mount
+        )
+    place = _place(spec)
+    folder = ScratchFolder(
+        str(parts.scratch.of(mount, place)), parts.scratch.settings.capacity_bytes, f"{mount}\n{shown_url(spec.store)}"
+    )
+    return ScratchStore(cached, folder, mount=mount, emit=parts.emit, ttl_s=parse_duration(spec.ttl) if spec.ttl else None)
 
 
 def _check_nothing_staged(root: str, mount: str) -> None:
@@ -210,9 +244,9 @@ class LiveMounts:
                 continue
             try:
                 mounts.append(mount := Mount(spec.path, spec, build_store(spec, self._parts)))
-                for staged in staging_of(mount.store):
-                    staged.start()
-                await _forget_disk_time(spec, self._parts.pages)
+                for started in (*staging_of(mount.store), *scratch_of(mount.store)):
+                    started.start()
+                await _forget_disk_time(spec, self._parts)
             except HeadraceError as error:
                 self.failed[spec.path] = error
         self.namespace.table = table = MountTable(mounts)
@@ -250,12 +284,16 @@ async def _leave_disks(old: Mount, new: Mount) -> None:
             await store.leave_disks()
 
 
-async def _forget_disk_time(spec: MountSpec, pages: PageCache | None) -> None:
+async def _forget_disk_time(spec: MountSpec, parts: Parts) -> None:
     """Remove what a memory-only mount left on disks when settings still allowed it, before it is served."""
     for member in spec.union or (spec,):
-        if member.residency is Residency.MEMORY and pages is not None:
+        if member.residency is not Residency.MEMORY:
+            continue
+        if parts.pages is not None:
             tag = mount_tag(msgspec.structs.replace(member, residency=Residency.DISK).identity())
-            await free_mount(pages, tag, Group(tag))
+            await free_mount(parts.pages, tag, Group(tag))
+        if parts.scratch is not None and (folder := parts.scratch.of(spec.path, _place(member))).exists():
+            await asyncio.to_thread(shutil.rmtree, folder)
 
 
 def caches_of(store: Store) -> tuple[CachedStore, ...]:
@@ -264,7 +302,7 @@ def caches_of(store: Store) -> tuple[CachedStore, ...]:
         return (store,)
     if isinstance(store, CacheWrites):
         return (store.cached,)
-    if isinstance(store, StagedStore):
+    if isinstance(store, StagedStore | ScratchStore):
         return caches_of(store.inner)
     if isinstance(store, UnionStore):
         return tuple(cached for member in store.members for cached in caches_of(member))
@@ -277,6 +315,15 @@ def staging_of(store: Store) -> tuple[StagedStore, ...]:
         return (store,)
     if isinstance(store, UnionStore):
         return tuple(staged for member in store.members for staged in staging_of(member))
+    return ()
+
+
+def scratch_of(store: Store) -> tuple[ScratchStore, ...]:
+    """The scratch of a mount: its own, or its write target's."""
+    if isinstance(store, ScratchStore):
+        return (store,)
+    if isinstance(store, UnionStore):
+        return tuple(scratch for member in store.members for scratch in scratch_of(member))
     return ()
 
 
@@ -364,7 +411,8 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
         raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     journals = Journals(settings.staging.root(settings.home), settings.staging)
-    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals))
+    scratch = Scratch(settings.scratch.root(settings.home), settings.scratch)
+    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals, scratch))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop)

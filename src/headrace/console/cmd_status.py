@@ -23,6 +23,7 @@ _TIER_HEAD = ("TIER", "USED", "CAPACITY", "SEGMENTS", "STATE")
 _TIER_RIGHT = frozenset({1, 2, 3})
 _WORKER_HEAD = ("WORKER", "PROCESS", "STATE", "RESTARTS", "MEMORY", "REQUESTS", "CONNECTIONS")
 _STAGED_HEAD = ("WRITES ON THEIR WAY", "WRITES", "BYTES", "OLDEST FOR", "CONFLICTS", "LAST REFUSAL")
+_SCRATCH_HEAD = ("SCRATCH, ON THIS NODE ALONE", "USED", "CAPACITY")
 _SLOW_HEAD = ("SLOWEST READS", "TIME", "BYTES", "SERVED", "WHEN")
 
 
@@ -174,8 +175,12 @@ def _tables(stats: NodeStats) -> list[tuple[tuple[str, ...], Rows, frozenset[int
         for m in stats.mounts
         if m.staged is not None
     ]
+    scratch: Rows = [
+        (m.path, format_size(m.scratch.used_bytes), format_size(m.scratch.capacity_bytes)) for m in stats.mounts if m.scratch
+    ]
     return [
         (_MOUNT_HEAD, mounts, _MOUNT_RIGHT),
+        (_SCRATCH_HEAD, scratch, frozenset({1, 2})),
         (_STAGED_HEAD, staged, frozenset({1, 2, 3, 4})),
         (_TIER_HEAD, tiers, _TIER_RIGHT),
         (_WORKER_HEAD, workers, frozenset({1, 3, 4, 5, 6})),

@@ -92,6 +92,15 @@ class MountStats(msgspec.Struct, frozen=True):
     requests: int = 0
     staged: StagedWrites | None = None
     """What the journal of a mount with `write = "back"` holds; None for others."""
+    scratch: ScratchUse | None = None
+    """How full a mount with `write = "scratch"` is; None for others."""
+
+
+class ScratchUse(msgspec.Struct, frozen=True):
+    """What lives on this node alone."""
+
+    used_bytes: int
+    capacity_bytes: int
 
 
 class StagedConflict(msgspec.Struct, frozen=True):

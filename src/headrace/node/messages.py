@@ -11,6 +11,7 @@ from headrace.control.state import NodeState
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
+from headrace.scratch.settings import ScratchSettings
 from headrace.staging.settings import StagingSettings
 
 
@@ -23,6 +24,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     state: NodeState
     """In force when the process begins. The keeper needs no mounts and no secrets, and gets none."""
     staging: StagingSettings = StagingSettings()
+    scratch: ScratchSettings = ScratchSettings()
     memory_fd: int = -1
     """The memory tier's descriptor, inherited; -1: there is none."""
 

@@ -111,7 +111,9 @@ class Supervisor:
 
     def _boot(self, state: NodeState) -> Boot:
         settings = self._settings
-        return Boot(str(self._home.path), settings.cache, settings.gateway, state, settings.staging, self._memory_fd)
+        return Boot(
+            str(self._home.path), settings.cache, settings.gateway, state, settings.staging, settings.scratch, self._memory_fd
+        )
 
     async def _control(self, workers: list[Child], sock: socket.socket) -> None:
         # The workers are starting meanwhile: what is heavy to import here is imported now.

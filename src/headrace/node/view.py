@@ -226,6 +226,7 @@ def merge_mounts(reports: Iterable[MountStats], specs: Iterable[MountSpec]) -> t
             staged=latest_staged([staged for staged in (row.staged, report.staged) if staged is not None])
             if report.staged
             else None,
+            scratch=report.scratch or row.scratch,
         )
     return tuple(rows[path] for path in sorted(rows))
 

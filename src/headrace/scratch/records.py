@@ -14,7 +14,7 @@ from contextlib import suppress
 import msgspec
 import xxhash
 
-from headrace.model.objects import ObjectInfo, Version
+from headrace.model.objects import SCRATCH_LOST, ObjectInfo, Version
 from headrace.stores.beneath import open_beneath
 from headrace.stores.file_own import (
     OWN,
@@ -31,10 +31,6 @@ WRITTEN = f"{OWN}/written"
 HIDDEN = f"{OWN}/hidden"
 BLOCK_BYTES = 256 * 1024
 """What one checksum is made of: whoever reads a byte reads its block."""
-SCRATCH = "SCRATCH"
-"""The storage class of an object that lives here alone."""
-SCRATCH_LOST = "SCRATCH_LOST"
-"""That of one whose bytes are gone."""
 _SUM_BYTES = 8
 
 

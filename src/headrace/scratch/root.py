@@ -10,17 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 
 import msgspec
 import xxhash
 
 from headrace.model.errors import Lost, NotFound, Unavailable
-from headrace.model.objects import ByteRange, CommonPrefix, Entry, ObjectInfo
+from headrace.model.objects import SCRATCH, ByteRange, CommonPrefix, Entry, ObjectInfo
 from headrace.model.writing import Condition
 from headrace.scratch.records import (
     BLOCK_BYTES,
-    SCRATCH,
     UNREADABLE,
     Record,
     Written,

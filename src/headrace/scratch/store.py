@@ -12,13 +12,12 @@ import msgspec
 from headrace.model.disk import SystemDisk
 from headrace.model.errors import SettingsError, Unsupported, VersionChanged
 from headrace.model.events import BackgroundError, ScratchLost
-from headrace.model.objects import ByteRange, Emit, Listing, ObjectInfo, Version
+from headrace.model.objects import SCRATCH, ByteRange, Emit, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
 from headrace.model.uploads import MIN_PART_BYTES, Bucket
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.scratch.overlay import Overlay
 from headrace.scratch.reading import ScratchReading
-from headrace.scratch.records import SCRATCH
 from headrace.scratch.room import ChargedBody, Room
 from headrace.scratch.root import ScratchRoot
 from headrace.scratch.sweep import Sweeper

@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from headrace.model.errors import NoSuchUpload
-from headrace.model.objects import ByteRange, ObjectInfo
+from headrace.model.objects import SCRATCH, ByteRange, ObjectInfo
 from headrace.model.uploads import Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, ReadingBody
-from headrace.scratch.records import SCRATCH
 from headrace.scratch.room import ChargedBody, Room
 from headrace.scratch.view import View
 from headrace.stores.file_uploads import FileUploads
