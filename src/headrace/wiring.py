@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
@@ -80,6 +81,11 @@ class Scratch:
         """The directory of a mount's scratch: another store's is another."""
         return self.root / hashlib.blake2b(f"{mount}\n{place}".encode(), digest_size=12).hexdigest()
 
+    def of_mounts(self, specs: Iterable[MountSpec]) -> set[Path]:
+        """The directories of all mounts with scratch."""
+        members = [(spec.path, member) for spec in specs for member in spec.union or (spec,)]
+        return {self.of(path, _place(member)) for path, member in members if member.write is WriteMode.SCRATCH}
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -149,6 +155,8 @@ def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *,
         )
     journal = Journal(parts.journals.of(mount), SystemDisk())
     journal.belongs_to(_place(spec))
+    with contextlib.suppress(OSError):
+        journal.of_mount(mount)
 
     def last_seen(key: str) -> str:
         known = writes.cached.knowledge.fresh(key)

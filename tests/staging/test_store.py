@@ -55,7 +55,7 @@ class Place:
         return store
 
     def conflicts(self) -> list[tuple[str, str]]:
-        return [(c.key, c.kept_as) for c in Conflicts(Journal(str(self._root), SystemDisk())).open()]
+        return [(c.key, c.kept_as) for c in Conflicts(str(self._root), SystemDisk()).open()]
 
     async def close(self) -> None:
         for store in self.opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from headrace.control.node_view import NodeView
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
 
+_READY_POLL_S = 0.2
 _HERE = Path(__file__).parent
 _KINDS = {404: "NotFound", 405: "Unsupported"}
 _STATIC = {"console.js": "text/javascript", "console.css": "text/css"}
@@ -36,7 +38,8 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     addresses and `localhost` come from `ControlSettings.hosts`.
     """
     jobs = JobRunner(control.ledger.jobs, node, control.clock)
-    api = Api(control, node, Operations(control, node), jobs)
+    operations = Operations(control, node)
+    api = Api(control, node, operations, jobs)
     pages = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
     static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
 
@@ -62,9 +65,12 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await jobs.start()
+        pinning = asyncio.create_task(_hold_pins(node, operations))
         try:
             yield
         finally:
+            pinning.cancel()
+            await asyncio.gather(pinning, return_exceptions=True)
             await jobs.stop()
 
     names = frozenset(name.lower() for name in control.settings.hosts)
@@ -81,6 +87,12 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
         middleware=[Middleware(Guard, token=control.admin_token(), names=names, events_token=control.events_token())],
         lifespan=lifespan,
     )
+
+
+async def _hold_pins(node: NodeView, operations: Operations) -> None:
+    while not node.ready():  # noqa: ASYNC110  the view tells how things are, and calls nobody
+        await asyncio.sleep(_READY_POLL_S)
+    await operations.hold_pins()
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ import click
 
 from headrace.console.client import AdminClient, need_server
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
-from headrace.console.printer import print_json, print_table, rich_table, say, show_health, show_seconds, show_time
+from headrace.console.printer import print_json, print_table, rich_table, say, show_health, show_seconds, show_time, warn
 from headrace.control.node_view import NodeStats
 from headrace.model.units import format_size
 
@@ -45,6 +45,8 @@ def status(invocation: Invocation) -> None:
         return
     say(f"serves S3 at {stats.data_url}, up {show_seconds(stats.uptime_s)}; status page: {server.login_link}")
     say(_totals(stats))
+    for note in stats.notes:
+        warn(note)
     for head, rows, right in _tables(stats):
         if rows:
             say("")

@@ -156,6 +156,8 @@ class NodeStats(msgspec.Struct, frozen=True):
     tiers: tuple[TierStats, ...] = ()
     mounts: tuple[MountStats, ...] = ()
     slowest: tuple[SlowRead, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What somebody should look at, in words: such as writes of a mount that is gone."""
     data_url: str = ""
     """Where S3 callers reach the node, such as `http://127.0.0.1:9400`."""
 
@@ -190,6 +192,9 @@ class NodeView(Protocol):
 
     async def pin(self, path: str, on: bool) -> None:
         """Keep the pages at and below `path` from eviction, or allow it again."""
+
+    async def hold_pin(self, path: str) -> None:
+        """`pin`, but only of stores that do not have it yet: one that was put below the path since."""
 
     async def staged(self, path: str) -> StagedWrites:
         """What is written at or below `path` and has not reached its store yet; conflicts likewise."""

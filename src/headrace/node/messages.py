@@ -59,6 +59,12 @@ class Pin(msgspec.Struct, frozen=True, tag=True):
     on: bool
 
 
+class HoldPin(msgspec.Struct, frozen=True, tag=True):
+    """Pin what is not pinned there yet; answered with `Done`."""
+
+    path: str
+
+
 class ListPage(msgspec.Struct, frozen=True, tag=True):
     """Answered with `Listed`: whole namespace paths."""
 
@@ -98,7 +104,7 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     deadline_s: float
 
 
-Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Changed | Drain
+Request = Boot | Apply | AskStats | Load | Free | Pin | HoldPin | ListPage | TryMount | AskStaged | Settle | Changed | Drain
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

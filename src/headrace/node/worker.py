@@ -29,6 +29,7 @@ from headrace.node.messages import (
     Drain,
     Event,
     Free,
+    HoldPin,
     Listed,
     ListPage,
     Load,
@@ -39,7 +40,7 @@ from headrace.node.messages import (
     Staged,
     TryMount,
 )
-from headrace.node.operations import free, list_page, load, pin
+from headrace.node.operations import free, hold_pin, list_page, load, pin
 from headrace.node.report import report
 from headrace.node.staged import settle, staged_below
 from headrace.node.tally import Tally
@@ -84,6 +85,8 @@ class Worker:
                 return Amount(await free(self._mounts.namespace, request.path, prefix=request.prefix))
             case Pin():
                 await pin(self._mounts.namespace, request.path, request.on)
+            case HoldPin():
+                await hold_pin(self._mounts.namespace, request.path)
             case ListPage():
                 return Listed(await list_page(self._mounts.namespace, request.path, after=request.after, limit=request.limit))
             case AskStaged():

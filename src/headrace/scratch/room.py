@@ -7,6 +7,8 @@ import mmap
 import os
 import struct
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 from headrace.model.errors import NoSpace
 from headrace.model.reading import Buffer
@@ -15,6 +17,7 @@ from headrace.stores.passing import PassingBody
 
 OVERHEAD_BYTES = 4096
 """What each record counts, so that empty objects fill the room as well."""
+COUNT_FILE = "used"
 _COUNT = struct.Struct("<q")
 
 
@@ -69,6 +72,13 @@ class Room:
                 return True
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+
+def used_of(folder: Path) -> int:
+    """What the scratch in a folder was last counted to use, without opening it; 0 where there is none."""
+    with suppress(OSError, struct.error):
+        return max(0, _COUNT.unpack_from((folder / COUNT_FILE).read_bytes())[0])
+    return 0
 
 
 class ChargedBody(PassingBody):

@@ -18,7 +18,7 @@ from headrace.model.uploads import MIN_PART_BYTES, Bucket
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.scratch.overlay import Overlay
 from headrace.scratch.reading import ScratchReading
-from headrace.scratch.room import ChargedBody, Room
+from headrace.scratch.room import COUNT_FILE, ChargedBody, Room
 from headrace.scratch.root import ScratchRoot
 from headrace.scratch.sweep import Sweeper
 from headrace.scratch.uploads import ScratchUploads
@@ -45,7 +45,7 @@ class ScratchFolder:
             self._disk.mkdir(f"{path}/objects")
             with open(f"{path}/place", "w", encoding="utf-8") as file:
                 file.write(place)
-            self.room = Room(f"{path}/used", capacity_bytes)
+            self.room = Room(f"{path}/{COUNT_FILE}", capacity_bytes)
         except OSError as error:
             raise SettingsError(
                 f'scratch cannot be kept in {path} ({error.strerror}): make it writable, or take write = "scratch" off the mount',

@@ -79,7 +79,7 @@ class StagedStore(Store):
         self._last_seen = last_seen
         self._committer = Committer(journal)
         self._broken = False
-        self._conflicts = Conflicts(journal)
+        self._conflicts = Conflicts(journal.root, journal.disk)
         self._uploader = Uploader(inner, asked, journal, self._committer, self._conflicts, mount=mount, clock=clock, emit=emit)
 
     def start(self) -> None:

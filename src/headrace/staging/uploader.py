@@ -178,7 +178,7 @@ class Uploader:
     def _tidy(self, staged: Staged, needed: int) -> None:
         entry = staged.entry
         if isinstance(entry, Put) and entry.body_file:
-            self._journal.remove_body(entry.body_file)
+            self._journal.bodies.remove(entry.body_file)
         if needed > staged.place[0]:
             self._journal.remove_before(needed)
 
