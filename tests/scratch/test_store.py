@@ -413,3 +413,18 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SettingsError, match="scratch"):
         ScratchFolder(str(tmp_path / "file" / "below"), CAPACITY, "test")
+
+
+async def test_a_file_without_a_record_is_not_shown_and_goes_when_it_is_old(rig: Rig) -> None:
+    store = rig.opened()
+    await store.write("a", BytesBody(b"x"))
+    (record,) = (rig.path / "objects/.headrace/written").iterdir()
+    record.unlink()
+    assert await keys(store) == []
+    with pytest.raises(NotFound):
+        await store.info("a")
+    sweeper = _sweeper(rig, store, None)
+    await sweeper.sweep(time.time())
+    assert rig.file("a").exists()
+    await sweeper.sweep(time.time() + 7200)
+    assert not rig.file("a").exists()

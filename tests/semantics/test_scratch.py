@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from headrace.model.errors import Lost, NoSpace
 from support.node import RunningNode, start_node, stop_node
 from support.node_client import client_of, closed_clients
-from support.writable import remote_fs
+from support.writable import embedded_fs, remote_fs
 
 __all__ = ["closed_clients"]
 
@@ -153,3 +153,20 @@ def test_a_mount_that_becomes_memory_only_leaves_no_scratch_on_a_disk(tmp_path: 
         assert not [path for path in (again.home / "scratch").rglob("*") if path.is_file()]
     finally:
         stop_node(again)
+
+
+def test_programs_without_a_node_share_it(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/theirs").write_bytes(b"theirs")
+    one, other = embedded_fs(tmp_path, "scratch"), embedded_fs(tmp_path, "scratch")
+    try:
+        with one.open("b/d/k", "wb") as file:
+            file.write(b"ours")
+        assert other.cat_file("b/d/k") == b"ours"
+        assert other.find("b") == ["b/d/k", "b/theirs"]
+        other.rm_file("b/theirs")
+        assert one.find("b") == ["b/d/k"]
+        assert [path.name for path in (tmp_path / "store").iterdir()] == ["theirs"]
+    finally:
+        one.session.close()
+        other.session.close()

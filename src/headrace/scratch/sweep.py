@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
-from headrace.model.errors import NotFound
 from headrace.model.objects import ObjectInfo
 from headrace.scratch.records import HIDDEN, WRITTEN
 from headrace.scratch.room import OVERHEAD_BYTES
@@ -51,16 +50,15 @@ class Sweeper:
         while after is not None:
             page = await self._files.list(after=after)
             after = page.after
-            for info in page.entries:
-                if isinstance(info, ObjectInfo):
-                    await self._look_at(info, now_s)
+            found = [entry for entry in page.entries if isinstance(entry, ObjectInfo)]
+            await self._root.run(partial(self._look_at, found, now_s), "")
 
-    async def _look_at(self, info: ObjectInfo, now_s: float) -> None:
-        if self._ttl_s is not None and info.modified_s < now_s - self._ttl_s:
-            with suppress(NotFound):
-                await self._root.run(partial(self._root.lose, info.key, info.version.token), info.key)
-        elif info.modified_s < now_s - _STRAY_S and not await self._root.run(partial(self._root.has_record, info.key), info.key):
-            await self._root.run(partial(self._root.clear, info.key), info.key)
+    def _look_at(self, found: list[ObjectInfo], now_s: float) -> None:
+        for info in found:
+            if self._ttl_s is not None and info.modified_s < now_s - self._ttl_s:
+                self._root.lose(info.key, info.version.token)
+            elif info.modified_s < now_s - _STRAY_S and not self._root.has_record(info.key):
+                self._root.clear(info.key)
 
     def _recount(self) -> None:
         before = self._root.room.used()
