@@ -25,12 +25,31 @@ _SETTLE_S = 30.0
 
 @dataclass
 class Register:
-    """One key: what was tried in order (None: a removal), and from where on a reader may find it."""
+    """One key: what was tried in order (None: a removal), and from where on a reader may find it.
+
+    `late`: what was tried and not acknowledged may take effect at any time afterwards, as at a store across a network, where
+    the request of a killed process is still on its way.
+    """
 
     path: str
+    late: bool = False
     tried: list[bytes | None] = field(default_factory=lambda: [None])
     floor: int = 0
     acknowledged: int = 0
+    open: set[int] = field(default_factory=set)
+    """Tries that may still take effect."""
+
+    def attempt(self, body: bytes | None) -> None:
+        """Try something, of which nothing is known until `settled`."""
+        self.tried.append(body)
+        if self.late:
+            self.open.add(len(self.tried) - 1)
+
+    def settled(self) -> None:
+        """The last try was acknowledged."""
+        self.floor = len(self.tried) - 1
+        self.open.discard(self.floor)
+        self.acknowledged += 1
 
     def check(self, seen: bytes | None) -> None:
         """Once seen, nothing older may be seen again."""
@@ -38,6 +57,8 @@ class Register:
             if self.tried[index] == seen:
                 self.floor = index
                 return
+        if any(self.tried[index] == seen for index in self.open):
+            return
         older = [index for index, body in enumerate(self.tried) if body == seen]
         what = "nothing" if seen is None else f"{len(seen)} bytes {seen[:40]!r}"
         raise AssertionError(
@@ -83,15 +104,14 @@ def _write(node: RunningNode, registers: Sequence[Register], stop: threading.Eve
     while not stop.is_set():
         register = rng.choice(registers)
         body = None if rng.random() < 0.15 else _body(register, rng)
-        register.tried.append(body)
+        register.attempt(body)
         try:
             status, _ = client.ask("DELETE" if body is None else "PUT", register.path, body or b"")
         except (OSError, http.client.HTTPException):
             stop.wait(0.01)
             continue
         if status in (200, 204):
-            register.floor = len(register.tried) - 1
-            register.acknowledged += 1
+            register.settled()
         else:
             assert status >= 500, f"{register.path}: {status}"
     client.close()
