@@ -252,8 +252,10 @@ class LiveMounts:
                 continue
             try:
                 mounts.append(mount := Mount(spec.path, spec, build_store(spec, self._parts)))
-                for started in (*staging_of(mount.store), *scratch_of(mount.store)):
-                    started.start()
+                for staged in staging_of(mount.store):
+                    staged.start()
+                for scratch in scratch_of(mount.store):
+                    scratch.start()
                 await _forget_disk_time(spec, self._parts)
             except HeadraceError as error:
                 self.failed[spec.path] = error

@@ -30,12 +30,12 @@ class Overlay:
         self._written = Windows(WINDOW_NAMES)
         self._hidden = Windows(WINDOW_NAMES)
 
-    async def list(self, prefix: str, *, delimiter: str, after: str, limit: int) -> Listing:
+    async def page(self, prefix: str, *, delimiter: str, after: str, limit: int) -> Listing:
         """`Store.list`."""
         position: str | None = after
         while position is not None:
             beneath = await self._inner.list(prefix, delimiter=delimiter, after=position, limit=limit)
-            here = await self._root.run(partial(self._page, prefix, delimiter, position, limit), prefix)
+            here = await self._root.run(partial(self._here, prefix, delimiter, position, limit), prefix)
             horizon = min((page.after for page in (beneath, here) if page.after is not None), default=None)
             entries = {entry.key: entry for entry in await self._shown(beneath, here, prefix)}
             merged = sorted(key for key in entries if horizon is None or key <= horizon)
@@ -66,7 +66,7 @@ class Overlay:
             after = page.after
         return False
 
-    def _page(self, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
+    def _here(self, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
         """What was written here, lost or not; in a thread."""
         with opened_root(self._root) as root_fd, self._tree(root_fd, WRITTEN) as tree:
             if tree is None:

@@ -37,7 +37,8 @@ class Room:
         """Bytes in use now; 0 when it was closed."""
         if self._map.closed:
             return 0
-        return max(0, _COUNT.unpack_from(self._map)[0])
+        used: int = _COUNT.unpack_from(self._map)[0]
+        return max(0, used)
 
     def take(self, count: int, key: str) -> None:
         """Raises `NoSpace` where fewer than `count` bytes are free."""
@@ -77,7 +78,8 @@ class Room:
 def used_of(folder: Path) -> int:
     """What the scratch in a folder was last counted to use, without opening it; 0 where there is none."""
     with suppress(OSError, struct.error):
-        return max(0, _COUNT.unpack_from((folder / COUNT_FILE).read_bytes())[0])
+        used: int = _COUNT.unpack_from((folder / COUNT_FILE).read_bytes())[0]
+        return max(0, used)
     return 0
 
 

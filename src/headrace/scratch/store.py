@@ -125,7 +125,7 @@ class ScratchStore(Store):
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
-        return await self._overlay.list(prefix, delimiter=delimiter, after=after, limit=limit)
+        return await self._overlay.page(prefix, delimiter=delimiter, after=after, limit=limit)
 
     async def tags(self, key: str) -> Pairs:
         return await (self._inner if await self._view.look(key) is None else self._files).tags(key)
