@@ -96,7 +96,7 @@ def read_record(root_fd: int, key: str) -> Record | None:
 
 
 def put_record(root_fd: int, key: str, record: Record) -> None:
-    """At once, in the place of an earlier one. A power cut may lose it: then the object counts as never written."""
+    """At once, in the place of an earlier one; durable when this returns."""
     _put(root_fd, WRITTEN, key, msgspec.msgpack.encode(record))
 
 
