@@ -56,6 +56,7 @@ from headrace.stores.urls import shown_url
 LEDGER_NAME = "ledger.db"
 _MARKS_NAME = "run/marks"
 _RETIRE_AFTER_S = 60.0
+_REMOVE_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,16 @@ async def _forget_disk_time(spec: MountSpec, parts: Parts) -> None:
             tag = mount_tag(msgspec.structs.replace(member, residency=Residency.DISK).identity())
             await free_mount(parts.pages, tag, Group(tag))
         if parts.scratch is not None and (folder := parts.scratch.of(spec.path, _place(member))).exists():
-            await asyncio.to_thread(shutil.rmtree, folder)
+            await asyncio.to_thread(_remove_all, folder)
+
+
+def _remove_all(folder: Path) -> None:
+    """Raises `ResidencyRefused` for what cannot be removed. Several processes may be at it."""
+    for _ in range(_REMOVE_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    raise ResidencyRefused(f"{folder} holds scratch of a mount that is memory-only now, and cannot be removed: remove it")
 
 
 def caches_of(store: Store) -> tuple[CachedStore, ...]:

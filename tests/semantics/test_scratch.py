@@ -147,7 +147,7 @@ def test_a_mount_that_becomes_memory_only_leaves_no_scratch_on_a_disk(tmp_path: 
     client_of(node).put_object(Bucket="data", Key="k", Body=canary)
     assert (files_of(node) / "k").read_bytes() == canary
     stop_node(node)
-    again = start_node(tmp_path / "node", config_of(store, residency="memory", write="none"), processes=1)
+    again = start_node(tmp_path / "node", config_of(store, residency="memory", write="none"), processes=2)
     try:
         assert client_of(again).get_object(Bucket="data", Key="theirs")["Body"].read() == b"theirs"
         assert not [path for path in (again.home / "scratch").rglob("*") if path.is_file()]
