@@ -170,3 +170,17 @@ def test_programs_without_a_node_share_it(tmp_path: Path) -> None:
     finally:
         one.session.close()
         other.session.close()
+
+
+def test_nor_does_one_that_becomes_so_while_it_is_served(tmp_path: Path, store: Path) -> None:
+    node = start_node(tmp_path / "node", "", processes=2)
+    try:
+        node.cli("mount", "add", "/data", f"file://{store}", "--write", "scratch")
+        client_of(node).put_object(Bucket="data", Key="k", Body=os.urandom(64))
+        assert (files_of(node) / "k").exists()
+        node.cli("mount", "set", "/data", "--write", "none", "--residency", "memory")
+        assert not list((node.home / "scratch").rglob("k"))
+        with pytest.raises(ClientError, match=r"404|NoSuchKey"):
+            client_of(node).get_object(Bucket="data", Key="k")
+    finally:
+        stop_node(node)
