@@ -18,7 +18,7 @@ from headrace.settings import Settings
 @json_option
 @pass_invocation
 def leftovers(invocation: Invocation, drop: str | None) -> None:
-    """Show what no mount speaks of any more: acknowledged writes that wait for their store, and scratch."""
+    """Show what mounts that are gone have left here: writes that wait, scratch."""
     from headrace.node import leftovers as node  # noqa: PLC0415 - the help needs no stores
     from headrace.wiring import Journals, Scratch  # noqa: PLC0415
 
