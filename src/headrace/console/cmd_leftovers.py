@@ -18,7 +18,10 @@ from headrace.settings import Settings
 @json_option
 @pass_invocation
 def leftovers(invocation: Invocation, drop: str | None) -> None:
-    """Show what mounts that are gone have left here: writes that wait, scratch."""
+    """Show what mounts that are gone have left here.
+
+    Acknowledged writes that their store does not have yet, and scratch. Mount such a one again as it was, and it goes on.
+    """
     from headrace.node import leftovers as node  # noqa: PLC0415 - the help needs no stores
     from headrace.wiring import Journals, Scratch  # noqa: PLC0415
 
