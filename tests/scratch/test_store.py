@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,8 +12,9 @@ from headrace.model.events import ScratchLost
 from headrace.model.objects import SCRATCH, SCRATCH_LOST, ByteRange, CommonPrefix, ObjectInfo
 from headrace.model.uploads import Part
 from headrace.model.writing import Attributes, BytesBody, Condition
+from headrace.scratch import records
 from headrace.scratch import root as scratch_root
-from headrace.scratch.records import BLOCK_BYTES
+from headrace.scratch.records import BLOCK_BYTES, is_hidden, is_written
 from headrace.scratch.store import ScratchFolder, ScratchStore
 from headrace.scratch.sweep import Sweeper
 from headrace.stores.contract_hooks import read_all
@@ -428,3 +431,33 @@ async def test_a_file_without_a_record_is_not_shown_and_goes_when_it_is_old(rig:
     assert rig.file("a").exists()
     await sweeper.sweep(time.time() + 7200)
     assert not rig.file("a").exists()
+
+
+@pytest.mark.parametrize("look", ["read", "list", "rolled up"])
+@pytest.mark.parametrize("seen", [is_written, is_hidden], ids=["behind the record", "behind the removal"])
+@pytest.mark.parametrize("change", ["write", "delete"])
+async def test_a_change_while_one_looks_never_shows_what_the_store_has(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, look: str, seen: Callable[[int, str], bool], change: str
+) -> None:
+    rig.memory.put("d/a", b"theirs")
+    store, other = rig.opened(), rig.opened()
+    await store.write("d/a", BytesBody(b"ours"))
+    if change == "write":
+        await store.delete("d/a")
+    changed = []
+
+    def cut_in(root_fd: int, key: str) -> bool:
+        answer = seen(root_fd, key)
+        if not changed:
+            changed.append(key)
+            asyncio.run(other.write(key, BytesBody(b"ours")) if change == "write" else other.delete(key))
+        return answer
+
+    monkeypatch.setattr(records, seen.__name__, cut_in)
+    if look == "read":
+        with contextlib.suppress(NotFound):
+            assert await read_all(store, "d/a") == b"ours"
+    else:
+        page = await store.list(delimiter="/" if look == "rolled up" else "")
+        assert [entry for entry in page.entries if isinstance(entry, ObjectInfo) and entry.storage_class != SCRATCH] == []
+        assert {entry.key for entry in page.entries} <= {"d/", "d/a"}

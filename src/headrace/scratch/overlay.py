@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo
-from headrace.scratch.records import HIDDEN, WRITTEN, is_hidden
+from headrace.scratch.records import HIDDEN, WRITTEN, Touch, any_records, touch_of
 from headrace.scratch.root import ScratchRoot
 from headrace.stores.beneath import open_beneath
 from headrace.stores.file_keys import odd_start, walk_odd
@@ -51,9 +51,11 @@ class Overlay:
         names = {entry.key for entry in here.entries}
         objects = [entry.key for entry in beneath.entries if isinstance(entry, ObjectInfo) and entry.key not in names]
         prefixes = [entry.key for entry in beneath.entries if isinstance(entry, CommonPrefix) and entry.key not in names]
-        gone = await self._root.run(partial(self._hidden_of, objects, prefixes), prefix)
-        gone -= {common for common in gone.intersection(prefixes) if await self._survives(common)}
-        return [*(entry for entry in beneath.entries if entry.key not in gone), *here.entries]
+        touched = await self._root.run(partial(self._touched, objects), prefix)
+        dubious = await self._root.run(partial(self._hiding, prefixes), prefix)
+        gone = {*touched, *[common for common in dubious if not await self._survives(common)]}
+        since = [entry for entry in touched.values() if entry is not None]
+        return [*(entry for entry in beneath.entries if entry.key not in gone), *since, *here.entries]
 
     async def _survives(self, common: str) -> bool:
         """Whether anything that the store has below a common prefix was not removed here."""
@@ -61,7 +63,8 @@ class Overlay:
         while after is not None:
             page = await self._inner.list(common, after=after)
             keys = [entry.key for entry in page.entries]
-            if len(await self._root.run(partial(self._hidden_of, keys, []), common)) < len(keys):
+            touched = await self._root.run(partial(self._touched, keys), common)
+            if len(touched) < len(keys) or any(entry is not None for entry in touched.values()):
                 return True
             after = page.after
         return False
@@ -73,24 +76,38 @@ class Overlay:
                 return Listing(())
             with closing(_walk(tree, self._written, prefix, delimiter, after)) as found:
                 entries = list(islice(found, limit + 1))
-            described = [self._root.described(root_fd, entry) for entry in entries[:limit]]
+            described = [
+                entry if isinstance(entry, CommonPrefix) else self._root.described(root_fd, entry.key)
+                for entry in entries[:limit]
+            ]
             shown = tuple([entry for entry in described if entry is not None])
             last = entries[limit - 1].key if len(entries) > limit and limit else None
             if last is not None:
                 self._written.continue_at(odd_start(prefix, delimiter, last))
             return Listing(shown, last)
 
-    def _hidden_of(self, objects: list[str], prefixes: list[str]) -> set[str]:
-        """Those of the store's objects that were removed here, and of its common prefixes those below which any was."""
+    def _touched(self, objects: list[str]) -> dict[str, Entry | None]:
+        """Those of the store's objects that were touched here: as they are since they were written, None for removed ones."""
+        found: dict[str, Entry | None] = {}
+        with opened_root(self._root) as root_fd:
+            if not any_records(root_fd):
+                return found
+            for key in objects:
+                touched = touch_of(root_fd, key)
+                if touched is Touch.WRITTEN:  # since the page of what was written was read
+                    found[key] = self._root.described(root_fd, key)
+                elif touched is Touch.REMOVED:
+                    found[key] = None
+        return found
+
+    def _hiding(self, prefixes: list[str]) -> list[str]:
+        """Those of the store's common prefixes below which anything was removed here."""
         with opened_root(self._root) as root_fd, self._tree(root_fd, HIDDEN) as tree:
-            if tree is None:
-                return set()
-            gone = {key for key in objects if is_hidden(root_fd, key)}
-            for common in prefixes:
-                with closing(_walk(tree, self._hidden, common, "", "")) as found:
-                    if next(found, None) is not None:
-                        gone.add(common)
-            return gone
+            return [] if tree is None else [common for common in prefixes if self._is_above(tree, common)]
+
+    def _is_above(self, tree: Tree, common: str) -> bool:
+        with closing(_walk(tree, self._hidden, common, "", "")) as found:
+            return next(found, None) is not None
 
     @contextmanager
     def _tree(self, root_fd: int, path: str) -> Iterator[Tree | None]:

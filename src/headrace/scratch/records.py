@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from enum import Enum
 
 import msgspec
 import xxhash
@@ -32,6 +33,13 @@ HIDDEN = f"{OWN}/hidden"
 BLOCK_BYTES = 256 * 1024
 """What one checksum is made of: whoever reads a byte reads its block."""
 _SUM_BYTES = 8
+
+
+class Touch(Enum):
+    """What was done to a key."""
+
+    WRITTEN = "written"
+    REMOVED = "removed"
 
 
 class Written(msgspec.Struct, frozen=True, array_like=True):
@@ -126,6 +134,25 @@ def is_written(root_fd: int, key: str) -> bool:
     return _is_there(root_fd, WRITTEN, key)
 
 
+def any_records(root_fd: int) -> bool:
+    """Whether any key was ever touched here."""
+    return any(_is_tree(root_fd, tree) for tree in (WRITTEN, HIDDEN))
+
+
+def touch_of(root_fd: int, key: str) -> Touch | None:
+    """What was last done to the key here; None when nothing was.
+
+    What hides a key is put there before its record goes, and taken away behind the next one, so who looks at the two only once
+    may see neither. Who sees neither twice has met none of these changes.
+    """
+    for _ in range(2):
+        if is_written(root_fd, key):
+            return Touch.WRITTEN
+        if is_hidden(root_fd, key):
+            return Touch.REMOVED
+    return None
+
+
 def _name(key: str) -> str:
     return odd_prefix(key.encode()) + "-"
 
@@ -152,6 +179,14 @@ def _drop(root_fd: int, tree: str, key: str) -> bool:
         with existing_folder(root_fd, above) as folder:
             os.unlink(name, dir_fd=folder)
             os.fsync(folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_tree(root_fd: int, tree: str) -> bool:
+    try:
+        os.stat(tree, dir_fd=root_fd, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return True

@@ -15,12 +15,13 @@ import msgspec
 import xxhash
 
 from headrace.model.errors import Lost, NotFound, Unavailable
-from headrace.model.objects import SCRATCH, ByteRange, CommonPrefix, Entry, ObjectInfo
+from headrace.model.objects import SCRATCH, ByteRange, ObjectInfo
 from headrace.model.writing import Condition
 from headrace.scratch.records import (
     BLOCK_BYTES,
     UNREADABLE,
     Record,
+    Touch,
     Written,
     drop_record,
     hide,
@@ -30,6 +31,7 @@ from headrace.scratch.records import (
     read_record,
     show,
     sums_of,
+    touch_of,
     written_as,
 )
 from headrace.scratch.room import OVERHEAD_BYTES, Room
@@ -108,22 +110,20 @@ class ScratchRoot(FileRoot):
         with opened_root(self) as root_fd:
             return is_hidden(root_fd, key) and not is_written(root_fd, key)
 
-    def described(self, root_fd: int, entry: Entry) -> Entry | None:
+    def described(self, root_fd: int, key: str) -> ObjectInfo | None:
         """What a listing says of a record's key: the object, or what was lost. None when it was removed meanwhile."""
-        if isinstance(entry, CommonPrefix):
-            return entry
         before: Record | None = None
         for _ in range(_TRIES):
-            record = read_record(root_fd, entry.key)
+            record = read_record(root_fd, key)
             if record is None:
                 return None
-            found = self._matching(root_fd, entry.key, record, os.O_PATH)
+            found = self._matching(root_fd, key, record, os.O_PATH)
             if found is not None:
                 return found[0].info
             if record == before:
-                return record.now.lost(entry.key)
+                return record.now.lost(key)
             before = record
-        raise Unavailable(f"{entry.key!r} is being written all the time: try again", path=entry.key)
+        raise Unavailable(f"{key!r} is being written all the time: try again", path=key)
 
     def _find(self, key: str, flags: int) -> tuple[Held, FoundFile] | None:
         with opened_root(self) as root_fd:
@@ -131,9 +131,12 @@ class ScratchRoot(FileRoot):
             for _ in range(_TRIES):
                 record = read_record(root_fd, key)
                 if record is None:
-                    if is_hidden(root_fd, key):
+                    touched = touch_of(root_fd, key)
+                    if touched is Touch.REMOVED:
                         raise NotFound(f"{key!r} was removed", path=key)
-                    return None
+                    if touched is None:
+                        return None
+                    continue
                 found = self._matching(root_fd, key, record, flags)
                 if found is not None:
                     return found
