@@ -20,6 +20,7 @@ from headrace.model.errors import SettingsError
 from headrace.model.mounts import MountSpec
 from headrace.model.units import parse_duration, parse_size
 from headrace.policy.rules import Rule
+from headrace.scratch.settings import ScratchSettings
 from headrace.staging.settings import StagingSettings
 
 CONFIG_NAME = "headrace.toml"
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     cache: CacheSettings = CacheSettings()
     staging: StagingSettings = StagingSettings()
+    scratch: ScratchSettings = ScratchSettings()
     gateway: GatewaySettings = GatewaySettings()
     key: tuple[KeySpec, ...] = ()
     mount: tuple[MountSpec, ...] = ()
@@ -184,6 +186,7 @@ def _check_values(settings: Settings) -> None:
         ("[cache] page", settings.cache.page, parse_size),
         ("[staging] capacity", settings.staging.capacity, parse_size),
         ("[staging] max_age", settings.staging.max_age, parse_duration),
+        ("[scratch] capacity", settings.scratch.capacity, parse_size),
     ]
     checks += [("[[cache.disk]] capacity", disk.capacity, parse_size) for disk in settings.cache.disk]
     for name, value, parse in checks:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -36,6 +38,8 @@ from headrace.model.units import parse_duration, parse_size
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
 from headrace.namespace.union import UnionStore
+from headrace.scratch.settings import ScratchSettings
+from headrace.scratch.store import ScratchFolder, ScratchStore
 from headrace.settings import Settings
 from headrace.staging.journal import Journal
 from headrace.staging.records import ABSENT, UNKNOWN
@@ -48,12 +52,14 @@ from headrace.stores.registry import open_store
 from headrace.stores.retry import RetrySettings, RetryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
+from headrace.stores.urls import shown_url
 
 _log = logging.getLogger(__name__)
 
 LEDGER_NAME = "ledger.db"
 _MARKS_NAME = "run/marks"
 _RETIRE_AFTER_S = 60.0
+_REMOVE_TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +75,28 @@ class Journals:
 
 
 @dataclass(frozen=True, slots=True)
+class Scratch:
+    """Where writes lie that their store never gets."""
+
+    root: Path
+    settings: ScratchSettings
+
+    def of(self, mount: str, place: str) -> Path:
+        """The directory of a mount's scratch: another store's is another."""
+        return self.root / hashlib.blake2b(f"{mount}\n{place}".encode(), digest_size=12).hexdigest()
+
+    def of_mounts(self, specs: Iterable[MountSpec]) -> set[Path]:
+        """The directories of all mounts with scratch."""
+        members = [(spec.path, member) for spec in specs for member in spec.union or (spec,)]
+        return {self.of(path, _place(member)) for path, member in members if member.write is WriteMode.SCRATCH}
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What every store of a process is built from. Without `pages` nothing is cached.
 
     `marks` are those of the node; None: no other process needs to know what this one writes. Without `journals` no mount
-    can have `write = "back"`.
+    can have `write = "back"`, without `scratch` none `write = "scratch"`.
     """
 
     clock: Clock
@@ -82,6 +105,7 @@ class Parts:
     pages: PageCache | None = None
     marks: Marks | None = None
     journals: Journals | None = None
+    scratch: Scratch | None = None
 
 
 def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
@@ -118,6 +142,8 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
     cached = CachedStore(store, parts.pages, options, clock=parts.clock, emit=parts.emit, marks=parts.marks)
     if spec.write is WriteMode.NONE:
         return cached
+    if spec.write is WriteMode.SCRATCH:
+        return _scratch(spec, cached, parts, mount=mount)
     writes = CacheWrites(cached)
     return _staged(spec, writes, store, parts, mount=mount) if spec.write is WriteMode.BACK else writes
 
@@ -133,6 +159,8 @@ def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *,
         )
     journal = Journal(parts.journals.of(mount), SystemDisk())
     journal.belongs_to(_place(spec))
+    with contextlib.suppress(OSError):
+        journal.of_mount(mount)
 
     def last_seen(key: str) -> str:
         known = writes.cached.knowledge.fresh(key)
@@ -143,6 +171,21 @@ def _staged(spec: MountSpec, writes: CacheWrites, asked: Store, parts: Parts, *,
     return StagedStore(
         writes, asked, journal, parts.journals.settings, mount=mount, clock=parts.clock, emit=parts.emit, last_seen=last_seen
     )
+
+
+def _scratch(spec: MountSpec, cached: CachedStore, parts: Parts, *, mount: str) -> Store:
+    """Scratch over what the store has. Raises `SettingsError`, `ResidencyRefused` off the disks."""
+    if parts.scratch is None:
+        raise SettingsError(f'{mount}: write = "scratch" needs a node: start one with `headrace up`', path=mount)
+    if spec.residency is not Residency.DISK:
+        raise ResidencyRefused(
+            f'{mount}: write = "scratch" keeps writes on a disk, which residency = "{spec.residency}" forbids', path=mount
+        )
+    place = _place(spec)
+    folder = ScratchFolder(
+        str(parts.scratch.of(mount, place)), parts.scratch.settings.capacity_bytes, f"{mount}\n{shown_url(spec.store)}"
+    )
+    return ScratchStore(cached, folder, mount=mount, emit=parts.emit, ttl_s=parse_duration(spec.ttl) if spec.ttl else None)
 
 
 def _check_nothing_staged(root: str, mount: str) -> None:
@@ -215,7 +258,9 @@ class LiveMounts:
                 mounts.append(mount := Mount(spec.path, spec, build_store(spec, self._parts)))
                 for staged in staging_of(mount.store):
                     staged.start()
-                await _forget_disk_time(spec, self._parts.pages)
+                for scratch in scratch_of(mount.store):
+                    scratch.start()
+                await _forget_disk_time(spec, self._parts)
             except HeadraceError as error:
                 self.failed[spec.path] = error
         self.namespace.table = table = MountTable(mounts)
@@ -258,12 +303,25 @@ async def _leave_disks(old: Mount, new: Mount) -> None:
             await store.leave_disks()
 
 
-async def _forget_disk_time(spec: MountSpec, pages: PageCache | None) -> None:
+async def _forget_disk_time(spec: MountSpec, parts: Parts) -> None:
     """Remove what a memory-only mount left on disks when settings still allowed it, before it is served."""
     for member in spec.union or (spec,):
-        if member.residency is Residency.MEMORY and pages is not None:
+        if member.residency is not Residency.MEMORY:
+            continue
+        if parts.pages is not None:
             tag = mount_tag(msgspec.structs.replace(member, residency=Residency.DISK).identity())
-            await free_mount(pages, tag, Group(tag))
+            await free_mount(parts.pages, tag, Group(tag))
+        if parts.scratch is not None and (folder := parts.scratch.of(spec.path, _place(member))).exists():
+            await asyncio.to_thread(_remove_all, folder)
+
+
+def _remove_all(folder: Path) -> None:
+    """Raises `ResidencyRefused` for what cannot be removed. Several processes may be at it."""
+    for _ in range(_REMOVE_TRIES):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+    raise ResidencyRefused(f"{folder} holds scratch of a mount that is memory-only now, and cannot be removed: remove it")
 
 
 def caches_of(store: Store) -> tuple[CachedStore, ...]:
@@ -272,7 +330,7 @@ def caches_of(store: Store) -> tuple[CachedStore, ...]:
         return (store,)
     if isinstance(store, CacheWrites):
         return (store.cached,)
-    if isinstance(store, StagedStore):
+    if isinstance(store, StagedStore | ScratchStore):
         return caches_of(store.inner)
     if isinstance(store, UnionStore):
         return tuple(cached for member in store.members for cached in caches_of(member))
@@ -285,6 +343,15 @@ def staging_of(store: Store) -> tuple[StagedStore, ...]:
         return (store,)
     if isinstance(store, UnionStore):
         return tuple(staged for member in store.members for staged in staging_of(member))
+    return ()
+
+
+def scratch_of(store: Store) -> tuple[ScratchStore, ...]:
+    """The scratch of a mount: its own, or its write target's."""
+    if isinstance(store, ScratchStore):
+        return (store,)
+    if isinstance(store, UnionStore):
+        return tuple(scratch for member in store.members for scratch in scratch_of(member))
     return ()
 
 
@@ -395,7 +462,8 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
         raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     journals = Journals(settings.staging.root(settings.home), settings.staging)
-    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals))
+    scratch = Scratch(settings.scratch.root(settings.home), settings.scratch)
+    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals, scratch))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop, live=live)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.control.mount_rules import check_mount, check_path
 from headrace.model.errors import SettingsError
-from headrace.model.mounts import MountSpec
+from headrace.model.mounts import MountSpec, Residency, WriteMode
 
 
 @pytest.mark.parametrize("path", ["/", "/sales", "/sales/2026", "/a b", "/größe", "/a.b", "/...", "/a%2Fb"])
@@ -32,6 +33,16 @@ def test_whatever_path_is_taken_is_plain(path: str) -> None:
         return
     assert path == "/" or (path.startswith("/") and all(part not in ("", ".", "..") for part in path[1:].split("/")))
     assert path.isprintable()
+
+
+def test_scratch_is_taken_where_a_disk_may_hold_it_and_no_bucket_is_to_be_made() -> None:
+    scratch = MountSpec("/a", "s3://bucket", write=WriteMode.SCRATCH)
+    check_mount(scratch)
+    for residency in (Residency.MEMORY, Residency.NONE):
+        with pytest.raises(SettingsError, match=f'residency = "{residency}" forbids'):
+            check_mount(msgspec.structs.replace(scratch, residency=residency))
+    with pytest.raises(SettingsError, match="create_buckets"):
+        check_mount(msgspec.structs.replace(scratch, create_buckets=True))
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,20 @@ async def test_a_pin_that_the_node_refuses_is_not_written_and_one_without_a_moun
         await operations.pin("sales", True, actor="test")
 
 
+async def test_all_pins_are_held_at_the_start_and_one_that_cannot_be_is_told(
+    plane: ControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = FakeNode()
+    for path in ("/sales/hot", "/other"):
+        plane.set_pin(path, True, actor="test")
+    await Operations(plane, node).hold_pins()
+    assert node.held == ["/other", "/sales/hot"]
+    node.pin_failure = NotFound("nothing is mounted at /other")
+    await Operations(plane, node).hold_pins()
+    assert "/other" in caplog.text
+    assert "/sales/hot" in caplog.text
+
+
 async def test_pins_hold_for_a_mount_whose_store_was_changed(plane: ControlPlane) -> None:
     node = FakeNode()
     operations = Operations(plane, node)

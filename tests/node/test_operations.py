@@ -13,7 +13,7 @@ from headrace.model.errors import NotFound
 from headrace.model.mounts import MountSpec
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
-from headrace.node.operations import caches_of, free, list_page, load, pin
+from headrace.node.operations import caches_of, free, hold_pin, list_page, load, pin
 from headrace.wiring import OwnNamespace, Parts, build_store, open_pages
 
 SIZES = {"a/x": 70_000, "a/y": 10, "b/z": 5, "top": 200_000}
@@ -120,6 +120,18 @@ async def test_a_pin_and_its_end_reach_every_mount_below(namespace: Namespace, t
     await pin(namespace, "/data", on=False)
     assert len(marks) == 2
     assert not any(path.exists() for path in marks)
+
+
+async def test_a_pin_is_held_where_it_is_not_yet(namespace: Namespace, tmp_path: Path) -> None:
+    await load(namespace, "/data/a/x")
+    await hold_pin(namespace, "/data/a")
+    (pins,) = tmp_path.glob("pages/*.pins")
+    (mark,) = (path for path in tmp_path.glob("pages/???/*") if path.suffix == ".pin")
+    mark.unlink()
+    before = pins.stat()
+    await hold_pin(namespace, "/data/a")
+    assert pins.stat() == before
+    assert not mark.exists(), "what is pinned already is not gone through again"
 
 
 async def test_freeing_stops_at_the_name(namespace: Namespace) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from headrace.model.disk import SystemDisk
 from headrace.staging.journal import Journal
+from support.gateway import until
 from support.node import RunningNode, start_node, stop_node
 from support.node_client import client_of, closed_clients
 
@@ -77,58 +76,6 @@ def test_what_was_written_is_at_the_store(node: RunningNode, store: Path) -> Non
     assert (head["Metadata"], head["ContentType"]) == ({"who": "me"}, "text/plain")
     status = node.cli("status", "--json").stdout
     assert '"error": ""' in status
-
-
-def _write_until(node: RunningNode, key: str, tried: list[bytes], acknowledged: dict[str, int], until_s: float) -> None:
-    client = client_of(node)
-    while time.monotonic() < until_s:
-        body = b"%s %06d " % (key.encode(), len(tried)) * (1 + len(tried) % 40 * 300)
-        tried.append(body)
-        try:
-            client.put_object(Bucket="data", Key=key, Body=body)
-        except Exception:  # noqa: BLE001  a killed process answers with anything, or nothing
-            time.sleep(0.02)
-            continue
-        acknowledged[key] = len(tried) - 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("whom", ["a worker", "the node"])
-def test_no_acknowledged_write_is_lost_when_processes_are_killed(tmp_path: Path, store: Path, mode: str, whom: str) -> None:
-    """Twenty kills under load; every key's last acknowledged body, or one written after it, ends at the store whole."""
-    node = start_node(tmp_path / "node", config_of(store, mode), processes=2)
-    tried: dict[str, list[bytes]] = {f"k{writer}": [] for writer in range(6)}
-    acknowledged: dict[str, int] = dict.fromkeys(tried, -1)
-    kills = 0
-    try:
-        for round_ in range(10):
-            stop = time.monotonic() + 0.7
-            with ThreadPoolExecutor(len(tried)) as pool:
-                writing = [pool.submit(_write_until, node, key, tried[key], acknowledged, stop) for key in tried]
-                time.sleep(0.25)
-                victims = node.worker_pids()[:1] if whom == "a worker" else [node.process.pid, *node.worker_pids()]
-                for pid in victims:
-                    os.kill(pid, signal.SIGKILL)
-                    kills += 1
-                for future in writing:
-                    future.result()
-            if whom == "the node":
-                node.process.wait(10)
-                node = start_node(tmp_path / "node", config_of(store, mode), processes=2)
-            client = client_of(node)
-            for key, bodies in tried.items():
-                if acknowledged[key] >= 0:
-                    seen = client.get_object(Bucket="data", Key=key)["Body"].read()
-                    assert seen in bodies[acknowledged[key] :], f"round {round_}: {key}"
-        wait_until_stored(node)
-        for key, bodies in tried.items():
-            assert acknowledged[key] >= 0
-            assert (store / key).read_bytes() in bodies[acknowledged[key] :]
-        assert sorted(path.name for path in store.iterdir() if path.name != ".headrace") == sorted(tried)
-    finally:
-        stop_node(node)
-    assert kills >= 10
 
 
 def test_a_mount_is_not_taken_away_while_its_store_lacks_writes(tmp_path: Path, store: Path) -> None:
@@ -215,5 +162,54 @@ def test_writes_that_wait_are_not_forgotten_when_the_mount_no_longer_writes_back
     node = start_node(tmp_path / "node", config_of(store, mode), processes=1)
     try:
         assert "have not reached its store yet" in node.cli("status").stdout
+    finally:
+        stop_node(node)
+
+
+def test_writes_of_a_mount_that_left_the_settings_are_told_until_it_is_back(tmp_path: Path, store: Path) -> None:
+    node = start_node(tmp_path / "node", config_of(store, "back"), processes=1)
+    away = store.with_name("away")
+    store.rename(away)
+    client_of(node).put_object(Bucket="data", Key="k", Body=b"waits")
+    stop_node(node)
+    away.rename(store)
+    other = config_of(store, "none").replace("/data", "/other")
+    node = start_node(tmp_path / "node", other, processes=1)
+    try:
+        status = node.cli("status")
+        for word in ("1 writes of /data", f"file://{store}", "leftovers --drop"):
+            assert word in status.stderr
+        assert "journal of /data" in node.cli("doctor", check=False).stdout
+        (left,) = json.loads(node.cli("leftovers", "--json").stdout)
+        assert (left["mount"], left["writes"]) == ("/data", 1)
+    finally:
+        stop_node(node)
+    node = start_node(tmp_path / "node", config_of(store, "back"), processes=1)
+    try:
+        wait_until_stored(node)
+        assert (store / "k").read_bytes() == b"waits"
+        assert json.loads(node.cli("leftovers", "--json").stdout) == []
+        assert "leftovers" not in node.cli("status").stderr
+    finally:
+        stop_node(node)
+
+
+def test_pins_hold_when_the_settings_put_another_store_below_them(tmp_path: Path, store: Path) -> None:
+    (store / "k").write_bytes(b"x" * 100_000)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "k").write_bytes(b"y" * 100_000)
+    node = start_node(tmp_path / "node", config_of(store, "none"), processes=1)
+    try:
+        node.cli("pin", "/data")
+    finally:
+        stop_node(node)
+    pages = tmp_path / "node/state/pages"
+    assert len(list(pages.glob("*.pins"))) == 1
+    node = start_node(tmp_path / "node", config_of(other, "none"), processes=1)
+    try:
+        until(lambda: len(list(pages.glob("*.pins"))) == 2)
+        client_of(node).get_object(Bucket="data", Key="k")["Body"].read()
+        until(lambda: any(pages.glob("???/*.pin")))
     finally:
         stop_node(node)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from headrace.model.disk import SystemDisk
+from headrace.staging import damaged
 from headrace.staging.backlog import Staged
 from headrace.staging.journal import Journal, JournalFailed
 from headrace.staging.records import Delete, Done, Put, encode
@@ -147,11 +148,11 @@ def test_a_damaged_record_is_told_and_set_aside_and_the_others_live(
 def test_long_bodies_that_no_record_names_are_removed_when_they_are_old(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     for name in ("named", "stray", "arriving"):
-        Path(journal.body_path(name)).write_bytes(b"x")
+        Path(journal.bodies.path(name)).write_bytes(b"x")
     journal.append([encode(Put("k", 1, "e", 1.0, body_file="named"))])
     journal.sync()
     for name in ("named", "stray"):
-        os.utime(journal.body_path(name), (1000, 1000))
+        os.utime(journal.bodies.path(name), (1000, 1000))
     assert journal.remove_strays(2000.0) == 1
     assert sorted(path.name for path in (tmp_path / "bodies").iterdir()) == ["arriving", "named"]
     journal.close()
@@ -221,11 +222,11 @@ def perform(journal: Journal, action: str, number: int) -> None:
     if action == "large":
         body = bytes([number]) * 900
         name = f"body{number}"
-        descriptor = journal.disk.open(journal.body_path(name), os.O_RDWR | os.O_CREAT)
+        descriptor = journal.disk.open(journal.bodies.path(name), os.O_RDWR | os.O_CREAT)
         journal.disk.pwrite(descriptor, body, 0)
         journal.disk.fsync(descriptor)
         journal.disk.close(descriptor)
-        journal.sync_bodies()
+        journal.bodies.sync()
         journal.append([encode(Put("k", len(body), "e", 1.0, body_file=name))])
     elif action in ("small", "other"):
         journal.append([put("k" if action == "small" else "o", bytes([number]) * 60)])
@@ -237,7 +238,7 @@ def perform(journal: Journal, action: str, number: int) -> None:
             for staged in list(journal.backlog.heads())[:1]:
                 journal.append([encode(Done(*staged.place, staged.entry.key))])
                 if isinstance(staged.entry, Put) and staged.entry.body_file:
-                    journal.remove_body(staged.entry.body_file)
+                    journal.bodies.remove(staged.entry.body_file)
         else:
             journal.remove_before(journal.needed_from())
     journal.sync()
@@ -269,3 +270,21 @@ def test_every_power_cut_leaves_all_that_was_acknowledged(tmp_path: Path, length
                 assert found in allowed, (actions, cut, kept)
                 checked += 1
     assert checked > 6**length
+
+
+def test_copies_of_damage_are_bounded_and_the_newest_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damaged, "MAX_FILES", 3)
+    journal = open_journal(tmp_path)
+    places = journal.append([put(f"k{number}", b"x" * 50) for number in range(12)])
+    journal.close()
+    with open(tmp_path / "000001.log", "r+b") as log:
+        for _, offset in places[:-1:2]:
+            log.seek(offset + 60)
+            log.write(b"\xff\xff")
+    again = open_journal(tmp_path)
+    assert len(again.found) == 6
+    assert {path.name for path in tmp_path.glob("damaged-*")} == {f"damaged-000001-{offset}" for _, offset in places[6:-1:2]}
+    monkeypatch.setattr(damaged, "MAX_BYTES", 1)
+    again.close()
+    open_journal(tmp_path).close()
+    assert len(list(tmp_path.glob("damaged-*"))) == 1

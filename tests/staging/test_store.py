@@ -55,7 +55,7 @@ class Place:
         return store
 
     def conflicts(self) -> list[tuple[str, str]]:
-        return [(c.key, c.kept_as) for c in Conflicts(Journal(str(self._root), SystemDisk())).open()]
+        return [(c.key, c.kept_as) for c in Conflicts(str(self._root), SystemDisk()).open()]
 
     async def close(self) -> None:
         for store in self.opened:
@@ -207,7 +207,7 @@ async def test_what_changed_at_the_store_meanwhile_stays_and_ours_is_kept_beside
     kept = [key for key in await names(place.memory) if ".conflict-" in key]
     assert sorted(place.memory.body(key) for key in kept) == [b"ours", b"ours again"]
     assert sorted(place.conflicts()) == sorted(("k", key) for key in kept)
-    assert len(store.conflicts()) == 2
+    assert len(store.conflicts.open()) == 2
     assert [type(event) for event in place.events] == [StagedConflict, StagedConflict]
     await place.close()
 

@@ -44,6 +44,18 @@ async def test_only_old_temporary_files_of_ours_are_removed(store: FileStore, tm
     await store.close()
 
 
+async def test_what_a_killed_removal_of_a_bucket_left_goes_when_it_is_old(tmp_path: Path) -> None:
+    for name, days in (("old.0", 2), ("young.0", 0.5)):
+        left = tmp_path / ".headrace/removed" / name
+        (left / ".headrace/locks").mkdir(parents=True)
+        aged(left, days * DAY_S)
+    account = FileAccountStore(str(tmp_path))
+    await account.buckets().list()
+    account._root.pool.shutdown(wait=True)
+    assert [path.name for path in (tmp_path / ".headrace/removed").iterdir()] == ["young.0"]
+    await account.close()
+
+
 async def test_uploads_that_nothing_came_for_are_dropped(store: FileStore, tmp_path: Path) -> None:
     uploads = store.multipart()
     old, young, lively = [await uploads.begin(key) for key in ("old", "young", "lively")]

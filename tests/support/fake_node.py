@@ -30,6 +30,7 @@ class FakeNode:
         self.tried: list[MountSpec] = []
         self.freed: list[tuple[str, bool]] = []
         self.pinned: list[tuple[str, bool]] = []
+        self.held: list[str] = []
         self.failures: dict[str, HeadraceError] = {}
         self.try_failure: HeadraceError | None = None
         self.push_failure: HeadraceError | None = None
@@ -95,6 +96,11 @@ class FakeNode:
     async def free(self, path: str, *, prefix: bool) -> int:
         self.freed.append((path, prefix))
         return 12345
+
+    async def hold_pin(self, path: str) -> None:
+        if self.pin_failure is not None:
+            raise self.pin_failure
+        self.held.append(path)
 
     async def pin(self, path: str, on: bool) -> None:
         if self.pin_failure is not None:

@@ -30,6 +30,11 @@ class Pins:
         self._refresh()
         return any(is_at_or_below(key, prefix) for prefix in self._prefixes)
 
+    def has(self, prefix: str) -> bool:
+        """Whether that very prefix is pinned; so is everything where there is no disk to keep it on."""
+        self._refresh()
+        return self._directory is None or prefix in self._prefixes
+
     async def set(self, prefix: str, on: bool) -> None:
         """Pin a prefix or let it go. Raises `OSError`."""
         if self._directory is None:

@@ -203,6 +203,10 @@ class CachedStore(Store):
                 known.target.pinned = self._pins.covers(known.target.key)
         await manage.mark_pins(self._inner, prefix, self.target, on=on)
 
+    def has_pin(self, prefix: str) -> bool:
+        """Whether that very prefix was pinned."""
+        return self._pins.has(prefix)
+
     async def cached_bytes(self, info: ObjectInfo) -> int:
         """How many bytes of this version are in segments."""
         return await manage.cached_bytes(self.target(info))

@@ -27,6 +27,7 @@ from headrace.control.node_view import NodeStats, NodeView
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
 
+_READY_POLL_S = 0.2
 _HERE = Path(__file__).parent
 _KINDS = {404: "NotFound", 405: "Unsupported"}
 _STATIC = {"console.js": "text/javascript", "console.css": "text/css"}
@@ -40,11 +41,12 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     """
     jobs = JobRunner(control.ledger.jobs, node, control.clock)
     feeds = Feeds([Feed(source.name, source.open, node, control.clock) for source in control.sources])
+    operations = Operations(control, node)
 
     async def stats() -> NodeStats:
         return msgspec.structs.replace(await node.stats(), feeds=feeds.stats())
 
-    api = Api(control, node, Operations(control, node), jobs, stats)
+    api = Api(control, node, operations, jobs, stats)
     pages = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
     static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
 
@@ -71,9 +73,12 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await jobs.start()
         feeds.start()
+        pinning = asyncio.create_task(_hold_pins(node, operations))
         try:
             yield
         finally:
+            pinning.cancel()
+            await asyncio.gather(pinning, return_exceptions=True)
             await asyncio.gather(jobs.stop(), feeds.stop())
 
     names = frozenset(name.lower() for name in control.settings.hosts)
@@ -90,6 +95,12 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
         middleware=[Middleware(Guard, token=control.admin_token(), names=names, events_token=control.events_token())],
         lifespan=lifespan,
     )
+
+
+async def _hold_pins(node: NodeView, operations: Operations) -> None:
+    while not node.ready():  # noqa: ASYNC110  the view tells how things are, and calls nobody
+        await asyncio.sleep(_READY_POLL_S)
+    await operations.hold_pins()
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

@@ -38,6 +38,7 @@ COMMANDS: dict[str, Lazy] = {
     "jobs": Lazy("headrace.console.cmd_jobs", "jobs", "Show jobs, cancel them, or go on with them."),
     "sync": Lazy("headrace.console.cmd_sync", "sync", "Wait until the stores have what was written."),
     "conflicts": Lazy("headrace.console.cmd_sync", "conflicts", "Show and settle writes that met another's at the store."),
+    "leftovers": Lazy("headrace.console.cmd_leftovers", "leftovers", "Show what mounts that are gone have left here."),
     "status": Lazy("headrace.console.cmd_status", "status", "Show how the node fares, and where its page is."),
     "top": Lazy("headrace.console.cmd_status", "top", "Watch the node live."),
     "settings": Lazy("headrace.console.cmd_settings", "settings", "Document every key of headrace.toml, with its default."),

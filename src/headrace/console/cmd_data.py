@@ -10,9 +10,10 @@ from headrace.console.options import Invocation, config_option, json_option, pas
 from headrace.console.printer import print_json, safe, say, show_time, warn
 from headrace.console.reading import is_directory, namespace_path, naming, open_client
 from headrace.model.errors import NotFound
-from headrace.model.objects import CommonPrefix, Entry
+from headrace.model.objects import SCRATCH, SCRATCH_LOST, CommonPrefix, Entry
 
 _CHUNK_BYTES = 1024 * 1024
+_NOTES = {SCRATCH: "  (scratch)", SCRATCH_LOST: "  (scratch, lost)"}
 
 
 @click.command()
@@ -42,7 +43,8 @@ def ls(invocation: Invocation, path: str, recursive: bool) -> None:
 def _line(entry: Entry) -> str:
     if isinstance(entry, CommonPrefix):
         return f"{'-':>15}  {'-':<19}  {safe(entry.key)}"
-    return f"{entry.size:>15}  {show_time(entry.modified_s):<19}  {safe(entry.key)}"
+    note = _NOTES.get(entry.storage_class, "")
+    return f"{entry.size:>15}  {show_time(entry.modified_s):<19}  {safe(entry.key)}{note}"
 
 
 @click.command()

@@ -28,7 +28,7 @@ def doctor(invocation: Invocation) -> int:
     specs, findings = _mounts(settings, server)
     memory_only = any(spec.residency is Residency.MEMORY for spec in specs)
     findings = check_machine(settings.cache.memory_bytes if memory_only else 0) + _disks(settings) + findings
-    findings += _server(settings, server)
+    findings += _server(settings, server) + _leftovers(settings, specs)
     for spec in specs:
         findings += _mount(spec)
     if invocation.as_json:
@@ -51,6 +51,16 @@ def _server(settings: Settings, server: AdminClient | None) -> list[Check]:
         return [Check("server", Level.OK, f"runs at {server.url}")]
     listens = (("data_listen", settings.server.data_listen), ("control_listen", settings.server.control_listen))
     return [check_port(name, listen) for name, listen in listens]
+
+
+def _leftovers(settings: Settings, specs: tuple[MountSpec, ...]) -> list[Check]:
+    from headrace.node.leftovers import find_leftovers  # noqa: PLC0415 - as `try_here`
+    from headrace.wiring import Journals, Scratch  # noqa: PLC0415
+
+    journals = Journals(settings.staging.root(settings.home), settings.staging)
+    scratch = Scratch(settings.scratch.root(settings.home), settings.scratch)
+    found = find_leftovers(journals, scratch, specs)
+    return [Check(f"{left.kind} of {left.mount}", Level.WARNING, left.words().partition(";")[0], left.remedy) for left in found]
 
 
 def _mounts(settings: Settings, server: AdminClient | None) -> tuple[tuple[MountSpec, ...], list[Check]]:

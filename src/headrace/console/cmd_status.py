@@ -11,7 +11,7 @@ import click
 
 from headrace.console.client import AdminClient, need_server
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
-from headrace.console.printer import print_json, print_table, rich_table, say, show_health, show_seconds, show_time
+from headrace.console.printer import print_json, print_table, rich_table, say, show_health, show_seconds, show_time, warn
 from headrace.control.node_view import NodeStats
 from headrace.model.units import format_size
 
@@ -24,6 +24,7 @@ _TIER_RIGHT = frozenset({1, 2, 3})
 _WORKER_HEAD = ("WORKER", "PROCESS", "STATE", "RESTARTS", "MEMORY", "REQUESTS", "CONNECTIONS")
 _STAGED_HEAD = ("WRITES ON THEIR WAY", "WRITES", "BYTES", "OLDEST FOR", "CONFLICTS", "LAST REFUSAL")
 _FEED_HEAD = ("NOTIFICATIONS FROM", "STATE", "WAITING", "MESSAGES", "PASSED OVER", "GAPS", "LAST CAME")
+_SCRATCH_HEAD = ("SCRATCH, ON THIS NODE ALONE", "USED", "CAPACITY")
 _SLOW_HEAD = ("SLOWEST READS", "TIME", "BYTES", "SERVED", "WHEN")
 
 
@@ -45,6 +46,8 @@ def status(invocation: Invocation) -> None:
         return
     say(f"serves S3 at {stats.data_url}, up {show_seconds(stats.uptime_s)}; status page: {server.login_link}")
     say(_totals(stats))
+    for note in stats.notes:
+        warn(note)
     for head, rows, right in _tables(stats):
         if rows:
             say("")
@@ -175,8 +178,12 @@ def _tables(stats: NodeStats) -> list[tuple[tuple[str, ...], Rows, frozenset[int
         for m in stats.mounts
         if m.staged is not None
     ]
+    scratch: Rows = [
+        (m.path, format_size(m.scratch.used_bytes), format_size(m.scratch.capacity_bytes)) for m in stats.mounts if m.scratch
+    ]
     return [
         (_MOUNT_HEAD, mounts, _MOUNT_RIGHT),
+        (_SCRATCH_HEAD, scratch, frozenset({1, 2})),
         (_STAGED_HEAD, staged, frozenset({1, 2, 3, 4})),
         (_FEED_HEAD, _feeds(stats), frozenset({2, 3, 4, 5})),
         (_TIER_HEAD, tiers, _TIER_RIGHT),

@@ -114,6 +114,18 @@ def _mounts(mounts: tuple[MountStats, ...]) -> Iterator[Metric]:
         served.add_metric([mount.path], mount.bytes_served)
     yield from (healthy, requests, failed, taken, served)
     yield from _staged(mounts)
+    yield from _scratch(mounts)
+
+
+def _scratch(mounts: tuple[MountStats, ...]) -> Iterator[Metric]:
+    """Of mounts with scratch: how full it is."""
+    used = GaugeMetricFamily("headrace_scratch_bytes", "Bytes of a mount that live on this node alone", labels=["mount"])
+    capacity = GaugeMetricFamily("headrace_scratch_capacity_bytes", "At most this many", labels=["mount"])
+    for mount in mounts:
+        if mount.scratch is not None:
+            used.add_metric([mount.path], mount.scratch.used_bytes)
+            capacity.add_metric([mount.path], mount.scratch.capacity_bytes)
+    yield from (used, capacity)
 
 
 def _staged(mounts: tuple[MountStats, ...]) -> Iterator[Metric]:

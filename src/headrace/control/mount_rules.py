@@ -113,6 +113,19 @@ def _check_endpoint(spec: MountSpec, where: str) -> None:
         )
 
 
+def _check_scratch(spec: MountSpec, where: str) -> None:
+    if spec.residency is not Residency.DISK:
+        raise SettingsError(
+            f'{where}: write = "scratch" keeps writes on this node\'s disk, which residency = "{spec.residency}" forbids: write '
+            '"through", or residency = "disk"',
+            path=spec.path,
+        )
+    if spec.create_buckets:
+        raise SettingsError(
+            f'{where}: write = "scratch" makes no buckets, which would be the store\'s: take create_buckets away', path=spec.path
+        )
+
+
 def _shown(url: str) -> str:
     """A URL for a message: whatever might be credentials in it (user information, query, fragment) is left out."""
     scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
@@ -132,9 +145,7 @@ def _check_options(spec: MountSpec, where: str) -> None:
             f"{where}: region {spec.region[:63]!a}: write letters, digits and dashes, as in us-east-1", path=spec.path
         )
     if spec.write is WriteMode.SCRATCH:
-        raise SettingsError(
-            f'{where}: write = "scratch" is not in this release: write "through", "back" or "none"', path=spec.path
-        )
+        _check_scratch(spec, where)
     if spec.write is WriteMode.BACK and spec.residency is not Residency.DISK:
         raise SettingsError(
             f'{where}: write = "back" keeps writes on a disk until the store has them, which residency = "{spec.residency}" '

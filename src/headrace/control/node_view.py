@@ -92,6 +92,15 @@ class MountStats(msgspec.Struct, frozen=True):
     requests: int = 0
     staged: StagedWrites | None = None
     """What the journal of a mount with `write = "back"` holds; None for others."""
+    scratch: ScratchUse | None = None
+    """How full a mount with `write = "scratch"` is; None for others."""
+
+
+class ScratchUse(msgspec.Struct, frozen=True):
+    """What lives on this node alone."""
+
+    used_bytes: int
+    capacity_bytes: int
 
 
 class StagedConflict(msgspec.Struct, frozen=True):
@@ -169,6 +178,8 @@ class NodeStats(msgspec.Struct, frozen=True):
     mounts: tuple[MountStats, ...] = ()
     slowest: tuple[SlowRead, ...] = ()
     feeds: tuple[FeedStats, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What somebody should look at, in words: such as writes of a mount that is gone."""
     data_url: str = ""
     """Where S3 callers reach the node, such as `http://127.0.0.1:9400`."""
 
@@ -203,6 +214,9 @@ class NodeView(Protocol):
 
     async def pin(self, path: str, on: bool) -> None:
         """Keep the pages at and below `path` from eviction, or allow it again."""
+
+    async def hold_pin(self, path: str) -> None:
+        """`pin`, but only of stores that do not have it yet: one that was put below the path since."""
 
     async def staged(self, path: str) -> StagedWrites:
         """What is written at or below `path` and has not reached its store yet; conflicts likewise."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from headrace.control.node_view import NodeView, StagedConflict
 from headrace.control.plane import ControlPlane
 from headrace.model.errors import HeadraceError, NotFound, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
+
+_log = logging.getLogger("headrace.control")
 
 
 class Operations:
@@ -60,6 +63,14 @@ class Operations:
                 if not changed:
                     raise
             return changed
+
+    async def hold_pins(self) -> None:
+        """Pins lie with the pages of a store, and settings may have put another store below one since the last start."""
+        for pin in await asyncio.to_thread(self._control.ledger.state.pins):
+            try:
+                await self._node.hold_pin(pin)
+            except HeadraceError as error:
+                _log.warning("the pin of %s does not hold: pin it again when its store answers (%s)", pin, error)
 
     async def free(self, path: str, *, prefix: bool, actor: str) -> int:
         """Bytes freed."""

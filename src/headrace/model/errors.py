@@ -7,6 +7,7 @@ HeadraceError
 │   └── ReadOnly                           the mount takes no writes
 ├── InvalidKey (also ValueError)           this store cannot hold such a key
 ├── InvalidRange                           the range lies outside the object
+├── Lost                                   the object lived in the cache alone, and its bytes are gone
 ├── VersionChanged                         the object is no longer the version that was asked for
 ├── ConditionFailed                        a conditional write found another object, or none, and changed nothing
 ├── Conflict                               another write of the same thing ran meanwhile; nothing was changed, try again
@@ -70,6 +71,10 @@ class InvalidRange(HeadraceError):
     def __init__(self, message: str, *, path: str = "", size: int = 0) -> None:
         super().__init__(message, path=path)
         self.size = size
+
+
+class Lost(HeadraceError):
+    """The object was written to scratch, which may be lost, and its bytes are gone. Asking again does not help."""
 
 
 class VersionChanged(HeadraceError):

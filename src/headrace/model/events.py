@@ -104,6 +104,13 @@ class StagingFault(msgspec.Struct, frozen=True):
     error: str
 
 
+class ScratchLost(msgspec.Struct, frozen=True):
+    """The bytes of an object that lived on this node alone are gone: damaged, or past the mount's `ttl`."""
+
+    mount: str
+    key: str
+
+
 class StagedConflict(msgspec.Struct, frozen=True):
     """An object changed at its store while a write to it was staged; ours is kept as `kept_as`, theirs stays."""
 

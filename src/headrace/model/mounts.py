@@ -76,8 +76,9 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     freshness: str = "30s"
     """How long a change at the store may stay unseen: `verify` (asked on every open), a duration, or `immutable`."""
     write: WriteMode = WriteMode.NONE
-    """When a write is acknowledged: `none` (writes are refused), `through` (when the store has it) or `back`
-    (when this node's journal has it; the store gets it as soon as it can)."""
+    """When a write is acknowledged: `none` (writes are refused), `through` (when the store has it), `back` (when this node's
+    journal has it; the store gets it as soon as it can) or `scratch` (when this node has it; the store never gets it, and it
+    may be lost)."""
     residency: Residency = Residency.DISK
     """Where bytes of the mount may be kept: `disk`, `memory` (locked, never on a disk) or `none` (not cached)."""
     create_buckets: bool = False
@@ -87,7 +88,7 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve_stale: bool = False
     """Answer from pages past their freshness while the store cannot be reached."""
     ttl: str = ""
-    """Pages not read for this long are let go; empty: only capacity decides."""
+    """Pages not read for this long are let go, and scratch written longer ago is lost; empty: only capacity decides."""
     quota: str = ""
     """At most this many bytes of pages in the cache; empty: no bound of its own."""
     allow_private: bool = False

@@ -6,6 +6,11 @@ from collections.abc import Callable
 
 import msgspec
 
+SCRATCH = "SCRATCH"
+"""The storage class of an object that lives in a cache alone."""
+SCRATCH_LOST = "SCRATCH_LOST"
+"""That of one whose bytes are gone: it is listed, and reading it is `Lost`."""
+
 
 class Version(msgspec.Struct, frozen=True):
     """The identity of an object's bytes. Two equal versions of one key have equal bytes.

@@ -11,6 +11,7 @@ from headrace.control.state import NodeState
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
+from headrace.scratch.settings import ScratchSettings
 from headrace.staging.settings import StagingSettings
 
 
@@ -23,6 +24,7 @@ class Boot(msgspec.Struct, frozen=True, tag=True):
     state: NodeState
     """In force when the process begins. The keeper needs no mounts and no secrets, and gets none."""
     staging: StagingSettings = StagingSettings()
+    scratch: ScratchSettings = ScratchSettings()
     memory_fd: int = -1
     """The memory tier's descriptor, inherited; -1: there is none."""
 
@@ -55,6 +57,12 @@ class Pin(msgspec.Struct, frozen=True, tag=True):
 
     path: str
     on: bool
+
+
+class HoldPin(msgspec.Struct, frozen=True, tag=True):
+    """Pin what is not pinned there yet; answered with `Done`."""
+
+    path: str
 
 
 class ListPage(msgspec.Struct, frozen=True, tag=True):
@@ -100,7 +108,22 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     deadline_s: float
 
 
-Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Changed | ChangesMissed | Drain
+Request = (
+    Boot
+    | Apply
+    | AskStats
+    | Load
+    | Free
+    | Pin
+    | HoldPin
+    | ListPage
+    | TryMount
+    | AskStaged
+    | Settle
+    | Changed
+    | ChangesMissed
+    | Drain
+)
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

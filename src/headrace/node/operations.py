@@ -48,6 +48,13 @@ async def pin(namespace: Namespace, path: str, on: bool) -> None:
         await store.pin(key, on)
 
 
+async def hold_pin(namespace: Namespace, path: str) -> None:
+    """`pin` on, of those stores that do not have it yet."""
+    for store, key in _stores_below(namespace, path, deeper=True):
+        if not store.has_pin(key):
+            await store.pin(key, True)
+
+
 def _stores_below(namespace: Namespace, path: str, *, deeper: bool) -> list[tuple[CachedStore, str]]:
     table = namespace.table
     plain = path.rstrip("/") or "/"

@@ -9,13 +9,13 @@ import msgspec
 from headrace.cache.arena import MemoryTier
 from headrace.cache.pages import PageCache
 from headrace.cache.settings import CacheSettings
-from headrace.control.node_view import Counters, MountStats, SlowRead, TierStats
+from headrace.control.node_view import Counters, MountStats, ScratchUse, SlowRead, TierStats
 from headrace.gateways.s3.stats import GatewayStats
 from headrace.node.messages import WorkerReport
 from headrace.node.staged import staged_in
 from headrace.node.tally import Tally
 from headrace.node.view import MEMORY_TIER, rss_bytes
-from headrace.wiring import LiveMounts
+from headrace.wiring import LiveMounts, scratch_of
 
 
 def report(tally: Tally, gateway: GatewayStats, *, pages: PageCache, cache: CacheSettings, mounts: LiveMounts) -> WorkerReport:
@@ -55,8 +55,14 @@ def _mounts(tally: Tally, mounts: LiveMounts) -> tuple[MountStats, ...]:
     staged = {mount.path: staged_in(mount) for mount in mounts.namespace.table.mounts}
     seen = {row.path: msgspec.structs.replace(row, staged=staged.pop(row.path, None)) for row in tally.mounts()}
     # A mount that nobody has asked for anything yet may have writes from before the restart.
-    unasked = (MountStats(path, "", staged=found) for path, found in staged.items() if found is not None)
-    return (*seen.values(), *unasked, *broken)
+    unasked = {path: MountStats(path, "", staged=found) for path, found in staged.items()}
+    rows = {**seen, **unasked}
+    for mount in mounts.namespace.table.mounts:
+        for scratch in scratch_of(mount.store):
+            use = ScratchUse(scratch.room.used(), scratch.room.capacity_bytes)
+            rows[mount.path] = msgspec.structs.replace(rows[mount.path], scratch=use)
+    told = (row for row in rows.values() if row.path in seen or row.staged is not None or row.scratch is not None)
+    return (*told, *broken)
 
 
 def _tiers(pages: PageCache, cache: CacheSettings) -> tuple[TierStats, ...]:

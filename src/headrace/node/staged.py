@@ -45,9 +45,9 @@ async def settle(namespace: Namespace, conflict: StagedConflict, *, ours: bool) 
     """`NodeView.settle`."""
     target = namespace.resolve(conflict.path)
     for store in staging_of(target.mount.store):
-        if any(_path(target.mount, known.key) == conflict.path for known in store.conflicts()):
+        if any(_path(target.mount, known.key) == conflict.path for known in store.conflicts.open()):
             kept = conflict.kept_as[len(conflict.path) - len(target.key) :]
-            await store.settle(target.key, kept, ours=ours)
+            await store.conflicts.settle(target.key, kept, ours=ours)
             return
     raise NotFound(f"{conflict.path} is in no conflict: see `headrace conflicts`", path=conflict.path)
 
@@ -56,7 +56,7 @@ def _staged(mount: Mount, store: StagedStore, key: str) -> StagedWrites:
     standing = store.standing(key)
     conflicts = tuple(
         StagedConflict(_path(mount, known.key), _path(mount, known.kept_as) if known.kept_as else "", known.noticed_s)
-        for known in store.conflicts()
+        for known in store.conflicts.open()
         if not key or known.key == key or known.key.startswith(key + "/")
     )
     return StagedWrites(standing.writes, standing.bytes, standing.oldest_s, standing.error, conflicts[:_MAX_CONFLICTS])

@@ -16,6 +16,7 @@ from headrace.control.node_view import NodeView
 from headrace.control.state import NodeState
 from headrace.model.clock import SystemClock
 from headrace.model.errors import HeadraceError, Unavailable
+from headrace.model.mounts import MountSpec
 from headrace.model.units import parse_duration
 from headrace.node.child import Child
 from headrace.node.home import Home
@@ -82,7 +83,7 @@ class Supervisor:
                 asyncio.get_running_loop().add_signal_handler(sig, self._stop.set)
             workers = [self._worker(sock, handoff) for sock in data]
             keeper = self._child("headrace.node.keeper", lambda: self._boot(NodeState(0)), ())
-            self._view = WorkersView(workers, keeper, data_url=f"http://{show_address(data[0])}")
+            self._view = WorkersView(workers, keeper, data_url=f"http://{show_address(data[0])}", notes=self._notes)
             self._children = (*workers, keeper)
             self._data = tuple(data)
             running = [asyncio.create_task(child.run()) for child in self._children]
@@ -106,12 +107,24 @@ class Supervisor:
         fds = (sock.fileno(), handoff.fileno(), *memory)
         return self._child("headrace.node.worker", lambda: self._boot(self._view.state), fds)
 
+    def _notes(self, mounts: tuple[MountSpec, ...]) -> tuple[str, ...]:
+        # Not before somebody asks: it takes all kinds of stores in.
+        from headrace.node.leftovers import find_leftovers  # noqa: PLC0415
+        from headrace.wiring import Journals, Scratch  # noqa: PLC0415
+
+        staging, scratch = self._settings.staging, self._settings.scratch
+        home = self._home.path
+        found = find_leftovers(Journals(staging.root(home), staging), Scratch(scratch.root(home), scratch), mounts)
+        return tuple([left.words() for left in found])
+
     def _child(self, module: str, boot: Callable[[], Boot], fds: Sequence[int]) -> Child:
         return Child(module, boot=boot, known=self._known, fds=fds, on_event=self._hear)
 
     def _boot(self, state: NodeState) -> Boot:
         settings = self._settings
-        return Boot(str(self._home.path), settings.cache, settings.gateway, state, settings.staging, self._memory_fd)
+        return Boot(
+            str(self._home.path), settings.cache, settings.gateway, state, settings.staging, settings.scratch, self._memory_fd
+        )
 
     async def _control(self, workers: list[Child], sock: socket.socket) -> None:
         # The workers are starting meanwhile: what is heavy to import here is imported now.

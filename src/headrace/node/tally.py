@@ -15,6 +15,7 @@ from headrace.model.events import (
     PagesDropped,
     ReadServed,
     ReadsServed,
+    ScratchLost,
     StagedConflict,
     StagingFault,
     StoreCall,
@@ -104,6 +105,10 @@ class Tally:
             self._tell(Notice(f"tier {event.tier}, {event.operation}", _cut(event.error), _cut(event.remedy)))
         elif isinstance(event, StagingFault):
             self._tell(Notice(f"journal of {event.mount}, {event.operation}", _cut(event.error), "see `headrace status`"))
+        elif isinstance(event, ScratchLost):
+            self._tell(
+                Notice(f"scratch of {event.mount}", _cut(f"{event.key} is lost"), "readers are told; make it again, or remove it")
+            )
         elif isinstance(event, StagedConflict):
             kept = f"ours is kept as {event.kept_as}" if event.kept_as else "nothing was removed"
             self._tell(

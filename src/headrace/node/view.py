@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -35,6 +35,7 @@ from headrace.node.messages import (
     Changed,
     ChangesMissed,
     Free,
+    HoldPin,
     Listed,
     ListPage,
     Load,
@@ -58,11 +59,22 @@ MEMORY_TIER = "memory"
 class WorkersView:
     """The workers as one node. A worker that does not answer is shown as not alive, and never waited for."""
 
-    def __init__(self, workers: Sequence[Child], keeper: Child, *, data_url: str) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Child],
+        keeper: Child,
+        *,
+        data_url: str,
+        notes: Callable[[tuple[MountSpec, ...]], tuple[str, ...]] = lambda _mounts: (),
+    ) -> None:
+        """`notes` says what `NodeStats.notes` does; it blocks, and is asked anew when the mounts have changed."""
         self.state = NodeState(0)
         self._workers = tuple(workers)
         self._keeper = keeper
         self.data_url = data_url
+        self._ask_notes = notes
+        self._notes: tuple[str, ...] = ()
+        self._noted_epoch = -1
         self._started_s = time.monotonic()
         self._turn = itertools.cycle(range(len(self._workers)))
 
@@ -95,8 +107,16 @@ class WorkersView:
             tiers=merge_tiers([report.tiers for report in found], kept.tiers if kept is not None else None),
             mounts=merge_mounts(itertools.chain.from_iterable(report.mounts for report in found), self.state.mounts),
             slowest=slowest(itertools.chain.from_iterable(report.slowest for report in found)),
+            notes=await self._known_notes(),
             data_url=self.data_url,
         )
+
+    async def _known_notes(self) -> tuple[str, ...]:
+        epoch = self.state.epoch
+        if epoch != self._noted_epoch:
+            self._noted_epoch = epoch
+            self._notes = await asyncio.to_thread(self._ask_notes, self.state.mounts)
+        return self._notes
 
     def ready(self) -> bool:
         return any(worker.alive for worker in self._workers)
@@ -112,6 +132,9 @@ class WorkersView:
 
     async def pin(self, path: str, on: bool) -> None:
         await self._ask_one(Pin(path, on))
+
+    async def hold_pin(self, path: str) -> None:
+        await self._ask_one(HoldPin(path))
 
     async def staged(self, path: str) -> StagedWrites:
         # All know what waits; why it does, only the one that uploads.
@@ -230,6 +253,7 @@ def merge_mounts(reports: Iterable[MountStats], specs: Iterable[MountSpec]) -> t
             staged=latest_staged([staged for staged in (row.staged, report.staged) if staged is not None])
             if report.staged
             else None,
+            scratch=report.scratch or row.scratch,
         )
     return tuple(rows[path] for path in sorted(rows))
 

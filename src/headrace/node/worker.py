@@ -30,6 +30,7 @@ from headrace.node.messages import (
     Drain,
     Event,
     Free,
+    HoldPin,
     Listed,
     ListPage,
     Load,
@@ -40,12 +41,12 @@ from headrace.node.messages import (
     Staged,
     TryMount,
 )
-from headrace.node.operations import free, list_page, load, pin
+from headrace.node.operations import free, hold_pin, list_page, load, pin
 from headrace.node.report import report
 from headrace.node.staged import settle, staged_below
 from headrace.node.tally import Tally
 from headrace.policy.rules import Policy
-from headrace.wiring import Journals, LiveMounts, Parts, open_marks, open_pages, try_mount
+from headrace.wiring import Journals, LiveMounts, Parts, Scratch, open_marks, open_pages, try_mount
 
 _log = logging.getLogger("headrace.worker")
 
@@ -85,6 +86,8 @@ class Worker:
                 return Amount(await free(self._mounts.namespace, request.path, prefix=request.prefix))
             case Pin():
                 await pin(self._mounts.namespace, request.path, request.on)
+            case HoldPin():
+                await hold_pin(self._mounts.namespace, request.path)
             case ListPage():
                 return Listed(await list_page(self._mounts.namespace, request.path, after=request.after, limit=request.limit))
             case AskStaged():
@@ -123,7 +126,8 @@ class Worker:
         self._pages = open_pages(boot.cache, Path(boot.home), clock=clock, emit=self._tally.emit, memory_fd=boot.memory_fd)
         home = Path(boot.home)
         journals = Journals(boot.staging.root(home), boot.staging)
-        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals)
+        scratch = Scratch(boot.scratch.root(home), boot.scratch)
+        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals, scratch)
         self._mounts = LiveMounts(self._parts)
         self._keys = KeyRing()
         self._gateway = S3Gateway(

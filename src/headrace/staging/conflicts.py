@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import threading
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
-from headrace.staging.journal import Journal
+from headrace.model.disk import Disk
+from headrace.staging.logs import sync_folder
 from headrace.staging.records import Put
 
 _FILE = "conflicts"
-_MAX_BYTES = 16 << 20
+_READ_BYTES = 1 << 20
+COMPACT_BYTES = 256 * 1024
+"""A file longer than this of which less than half is still open is written anew."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -31,37 +38,101 @@ def conflict_key(entry: Put) -> str:
 
 
 class Conflicts:
-    """The conflicts of one mount: lines of a file beside the journal, the last about a name holds."""
+    """The conflicts of one mount: lines of a file beside the journal, the last about a name holds.
 
-    def __init__(self, journal: Journal) -> None:
-        self._disk = journal.disk
-        self._path = f"{journal.root}/{_FILE}"
+    Any process of the node adds to them, under a lock. What is settled leaves the file when it has grown long.
+    """
+
+    def __init__(self, root: str, disk: Disk) -> None:
+        self._root = root
+        self._disk = disk
+        self._path = f"{root}/{_FILE}"
+        self._thread = threading.Lock()
+        self._seen: tuple[int, int, int] = (0, 0, 0)
+        self._open: dict[tuple[str, str], Conflict] = {}
 
     def add(self, conflict: Conflict) -> None:
         """Write a line and return once it is on the disk. Raises `OSError`."""
-        descriptor = self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
+        line = msgspec.json.encode(conflict) + b"\n"
+        with self._locked():
+            descriptor = self._disk.open(self._path, os.O_RDWR | os.O_CREAT)
+            try:
+                size = self._disk.fstat(descriptor).st_size
+                if size and self._disk.pread(descriptor, 1, size - 1) != b"\n":  # a line that a crash cut stays one of its own
+                    line = b"\n" + line
+                self._disk.pwrite(descriptor, line, size)
+                self._disk.fsync(descriptor)
+            finally:
+                self._disk.close(descriptor)
+            if size + len(line) > COMPACT_BYTES:
+                self._compact(size + len(line))
+
+    def open(self) -> list[Conflict]:
+        """Those not settled, oldest first. Raises `OSError`."""
+        with self._thread:
+            return list(self._read().values())
+
+    def _compact(self, size: int) -> None:
+        data = b"".join([msgspec.json.encode(conflict) + b"\n" for conflict in self._read().values()])
+        if len(data) * 2 > size:
+            return
+        fresh = f"{self._path}.new"
+        descriptor = self._disk.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
-            line = msgspec.json.encode(conflict) + b"\n"
-            self._disk.pwrite(descriptor, line, self._disk.fstat(descriptor).st_size)
+            done = 0
+            while done < len(data):
+                done += self._disk.pwrite(descriptor, memoryview(data)[done:], done)
             self._disk.fsync(descriptor)
         finally:
             self._disk.close(descriptor)
+        self._disk.rename(fresh, self._path)
+        sync_folder(self._disk, self._root)
 
-    def open(self) -> list[Conflict]:
-        """Those not settled, oldest first."""
+    def _read(self) -> dict[tuple[str, str], Conflict]:
+        """All that are open, read again when the file has changed."""
         try:
             descriptor = self._disk.open(self._path, os.O_RDONLY)
         except FileNotFoundError:
-            return []
+            return {}
         try:
-            data = self._disk.pread(descriptor, _MAX_BYTES, 0)
+            found = self._disk.fstat(descriptor)
+            seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if seen != self._seen:
+                self._open = _open_of(_lines(self._disk, descriptor))
+                self._seen = seen
         finally:
             self._disk.close(descriptor)
-        found: dict[tuple[str, str], Conflict] = {}
-        for line in data.split(b"\n"):
+        return self._open
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._thread:
+            descriptor = self._disk.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT)
             try:
-                conflict = msgspec.json.decode(line, type=Conflict)
-            except msgspec.MsgspecError:
-                continue  # a line that a crash cut
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                self._disk.close(descriptor)
+
+
+def _open_of(lines: Iterable[bytes]) -> dict[tuple[str, str], Conflict]:
+    found: dict[tuple[str, str], Conflict] = {}
+    for line in lines:
+        try:
+            conflict = msgspec.json.decode(line, type=Conflict)
+        except msgspec.MsgspecError:
+            continue  # a line that a crash cut
+        if conflict.settled:
+            found.pop((conflict.key, conflict.kept_as), None)
+        else:
             found[conflict.key, conflict.kept_as] = conflict
-        return [conflict for conflict in found.values() if not conflict.settled]
+    return found
+
+
+def _lines(disk: Disk, descriptor: int) -> Iterator[bytes]:
+    position, rest = 0, b""
+    while piece := disk.pread(descriptor, _READ_BYTES, position):
+        position += len(piece)
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    yield rest

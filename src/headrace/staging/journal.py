@@ -20,12 +20,14 @@ import msgspec
 from headrace.model.disk import Disk
 from headrace.model.errors import HeadraceError, SettingsError
 from headrace.staging.backlog import Backlog, Staged
-from headrace.staging.logs import Logs, sync_folder
+from headrace.staging.bodies import Bodies
+from headrace.staging.damaged import set_aside
+from headrace.staging.logs import Logs
 from headrace.staging.records import Damage, Put, Record, decode, scan
 
 LOG_BYTES = 64 << 20
+PLACE_FILE, MOUNT_FILE = "place", "mount"
 _OFFSET_BITS = 40
-_BODIES = "bodies"
 
 
 class JournalFailed(HeadraceError):
@@ -50,11 +52,12 @@ class Journal:
         self.found: list[Found] = []
         self._log_bytes = log_bytes
         self._logs = Logs(root, disk)
+        self.bodies = Bodies(root, disk)
         self._appending = threading.RLock()
         self._read = (0, 0)
         """Up to where the records are in `backlog`."""
         try:
-            for path in (root, f"{root}/{_BODIES}"):
+            for path in (root, self.bodies.folder):
                 disk.mkdir(path)
             self._lock_fd = disk.open(f"{root}/lock", os.O_RDWR | os.O_CREAT)
             self._durable = self._map(f"{root}/durable")
@@ -67,7 +70,7 @@ class Journal:
 
     def belongs_to(self, place: str) -> None:
         """Say whose writes these are: `place` names the store. Raises `SettingsError` while another store's are staged here."""
-        path = f"{self.root}/place"
+        path = f"{self.root}/{PLACE_FILE}"
         descriptor = self.disk.open(path, os.O_RDWR | os.O_CREAT)
         try:
             told = self.disk.pread(descriptor, 1 << 16, 0).decode("utf-8", "replace")
@@ -85,6 +88,14 @@ class Journal:
             if isinstance(error, HeadraceError):
                 raise
             raise SettingsError(f"the journal {self.root} cannot be opened ({error.strerror})", path=self.root) from error
+        finally:
+            self.disk.close(descriptor)
+
+    def of_mount(self, mount: str) -> None:
+        """Remember in words whose it is, for when that mount is gone. Raises `OSError`."""
+        descriptor = self.disk.open(f"{self.root}/{MOUNT_FILE}", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            self.disk.pwrite(descriptor, mount.encode(), 0)
         finally:
             self.disk.close(descriptor)
 
@@ -121,7 +132,7 @@ class Journal:
         """
         entry = staged.entry
         if isinstance(entry, Put) and entry.body_file:
-            return self.disk.open(self.body_path(entry.body_file), os.O_RDONLY), 0
+            return self.disk.open(self.bodies.path(entry.body_file), os.O_RDONLY), 0
         return self.disk.open(self._logs.path(staged.place[0]), os.O_RDONLY), staged.record.body_offset
 
     def needed_from(self) -> int:
@@ -136,31 +147,10 @@ class Journal:
                 if number < log:
                     self.disk.unlink(self._logs.path(number))
 
-    def body_path(self, name: str) -> str:
-        """Where a long body lies."""
-        return f"{self.root}/{_BODIES}/{name}"
-
     def remove_strays(self, before_s: float) -> int:
-        """Remove long bodies that no record names and that were last written before `before_s`: of writes that never counted.
-
-        Raises `OSError`. Returns how many. For the one process that uploads.
-        """
+        """`Bodies.remove_strays` of all but what is staged."""
         named = {staged.entry.body_file for staged in self.backlog.below("") if isinstance(staged.entry, Put)}
-        strays = 0
-        for name in self.disk.names(f"{self.root}/{_BODIES}"):
-            if name not in named and self.disk.stat(self.body_path(name)).st_mtime < before_s:
-                self.remove_body(name)
-                strays += 1
-        return strays
-
-    def remove_body(self, name: str) -> None:
-        """Remove a long body; that it is gone is no error. Raises `OSError`."""
-        with contextlib.suppress(FileNotFoundError):
-            self.disk.unlink(self.body_path(name))
-
-    def sync_bodies(self) -> None:
-        """Return once the names of the bodies survive a power cut. Raises `OSError`."""
-        sync_folder(self.disk, f"{self.root}/{_BODIES}")
+        return self.bodies.remove_strays(named, before_s)
 
     def close(self) -> None:
         """Nothing may be appended or read any more."""
@@ -198,27 +188,12 @@ class Journal:
                 self.backlog.add(log, found)
                 continue
             is_tail = is_last and found.end == size
-            self._set_aside(log, found)
+            set_aside(self.disk, self.root, log, found, self._logs.descriptor(log))
             self.found.append(Found(log, found, is_tail))
             if is_tail:
                 self.disk.truncate(self._logs.descriptor(log), found.offset)
                 return found.offset
         return size
-
-    def _set_aside(self, log: int, damage: Damage) -> None:
-        """Keep a copy of bytes that are no record, for whoever wants to look."""
-        path = f"{self.root}/damaged-{log:06d}-{damage.offset}"
-        descriptor = self.disk.open(path, os.O_WRONLY | os.O_CREAT)
-        try:
-            position = damage.offset
-            while position < damage.end:
-                piece = self.disk.pread(self._logs.descriptor(log), min(1 << 20, damage.end - position), position)
-                if not piece:
-                    break
-                self.disk.pwrite(descriptor, piece, position - damage.offset)
-                position += len(piece)
-        finally:
-            self.disk.close(descriptor)
 
     def _take_in(self, log: int, end: int) -> None:
         at, offset = self._read

@@ -104,7 +104,7 @@ class _BodyFile:
 
     def open(self) -> None:
         with self._lock:
-            self._fd = self._disk.open(self._journal.body_path(self.name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            self._fd = self._disk.open(self._journal.bodies.path(self.name), os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     def write(self, pieces: list[Buffer]) -> None:
         """All of `pieces` or, when that fails, none of them counts."""
@@ -125,7 +125,7 @@ class _BodyFile:
         with self._lock:
             self._disk.fsync(self._fd)
             self._close()
-        self._journal.sync_bodies()
+        self._journal.bodies.sync()
 
     def read(self, position: int) -> bytes:
         with self._lock:
@@ -136,7 +136,7 @@ class _BodyFile:
         with self._lock:
             self._close()
             with contextlib.suppress(OSError):
-                self._disk.unlink(self._journal.body_path(self.name))
+                self._disk.unlink(self._journal.bodies.path(self.name))
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -1,7 +1,6 @@
 """The uploader: brings staged writes to their store, in order for each key, for as long as it takes.
 
-One process of a node does it for a mount, elected by a file lock. What a write replaces is part of the condition under which
-the store takes it: when the store has moved on, nothing there is overwritten and ours is kept beside it.
+One process of a node does it for a mount, elected by a file lock.
 """
 
 from __future__ import annotations
@@ -16,20 +15,14 @@ from functools import partial
 import msgspec
 
 from headrace.model.clock import Clock
-from headrace.model.errors import AccessDenied, ConditionFailed, HeadraceError, NotFound, Unavailable, Unsupported
-from headrace.model.events import BackgroundError, StagedConflict
-from headrace.model.objects import ByteRange, Emit, ObjectInfo
-from headrace.model.reading import Reading
-from headrace.model.writing import Condition
+from headrace.model.errors import AccessDenied, HeadraceError, Unavailable
+from headrace.model.events import BackgroundError
+from headrace.model.objects import Emit
 from headrace.staging.backlog import Staged
 from headrace.staging.committer import Committer
-from headrace.staging.conflicts import Conflict, Conflicts, conflict_key
+from headrace.staging.delivery import Delivery
 from headrace.staging.journal import Journal
-from headrace.staging.overlay import staged_info
-from headrace.staging.records import ABSENT, UNKNOWN, Delete, Done, Put, encode
-from headrace.staging.spool import StagedBody, StagedReading
-from headrace.stores.store import Store
-from headrace.stores.writes import has_md5
+from headrace.staging.records import Done, Put, encode
 
 _log = logging.getLogger("headrace.staging")
 _PARALLEL = 8
@@ -37,16 +30,7 @@ _POLL_S = 0.2
 _ELECT_S = 1.0
 _FIRST_WAIT_S = 0.5
 _MAX_WAIT_S = 30.0
-_CLOCK_SKEW_S = 2.0
 _STRAY_S = 3600.0
-
-
-class _Diverged(Exception):
-    """The store has another object than the one that a write replaces. `now` is what it has."""
-
-    def __init__(self, now: ObjectInfo | None) -> None:
-        super().__init__()
-        self.now = now
 
 
 class _Wait(msgspec.Struct, frozen=True):
@@ -57,28 +41,17 @@ class _Wait(msgspec.Struct, frozen=True):
 
 
 class Uploader:
-    """`inner` takes the writes; `asked` is the store itself, without a cache, and says what is there now."""
+    """Decides when which write is brought, by `delivery`, and by which process of the node."""
 
     def __init__(
-        self,
-        inner: Store,
-        asked: Store,
-        journal: Journal,
-        committer: Committer,
-        conflicts: Conflicts,
-        *,
-        mount: str,
-        clock: Clock,
-        emit: Emit,
+        self, delivery: Delivery, journal: Journal, committer: Committer, *, mount: str, clock: Clock, emit: Emit
     ) -> None:
-        self._inner = inner
-        self._asked = asked
+        self._delivery = delivery
         self._journal = journal
         self._committer = committer
         self._mount = mount
         self._clock = clock
         self._emit = emit
-        self._conflicts = conflicts
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waits: dict[str, _Wait] = {}
         self._pause = _Wait(0.0, 0)
@@ -163,7 +136,7 @@ class Uploader:
     async def _bring(self, staged: Staged) -> None:
         key = staged.entry.key
         try:
-            left = await self._deliver(staged)
+            left = await self._delivery.bring(staged)
             await self._committer.append(encode(Done(staged.place[0], staged.place[1], key, left)))
             await self._committer.in_thread(partial(self._tidy, staged, self._journal.needed_from()))
         except Exception as error:  # noqa: BLE001  whatever it is: a write that is staged is tried again
@@ -179,7 +152,7 @@ class Uploader:
     def _tidy(self, staged: Staged, needed: int) -> None:
         entry = staged.entry
         if isinstance(entry, Put) and entry.body_file:
-            self._journal.remove_body(entry.body_file)
+            self._journal.bodies.remove(entry.body_file)
         if needed > staged.place[0]:
             self._journal.remove_before(needed)
 
@@ -194,109 +167,7 @@ class Uploader:
             self._pause = _later(now_s, self._pause.tries + 1)
             _log.warning("%s: its store takes no writes (try %d): %s", self._mount, self._pause.tries, self.error)
 
-    async def _deliver(self, staged: Staged) -> str:
-        """Bring one write to the store, or keep it as a conflict; the entity tag that is there now, or `ABSENT`."""
-        replaces = self._journal.backlog.replaces(staged)
-        entry = staged.entry
-        try:
-            if isinstance(entry, Delete):
-                return await self._deliver_delete(entry, replaces)
-            return await self._deliver_put(staged, entry, replaces)
-        except _Diverged as diverged:
-            return await self._keep_beside(staged, diverged.now)
-
-    async def _deliver_put(self, staged: Staged, entry: Put, replaces: str) -> str:
-        if replaces == UNKNOWN:
-            replaces = await self._unchanged_since(entry)
-        condition = Condition(if_none_match="*") if replaces == ABSENT else Condition(if_match=replaces)
-        try:
-            if condition:
-                return await self._write(staged, entry, condition)
-        except (ConditionFailed, NotFound):
-            return await self._arrived_before(entry)
-        except Unsupported:
-            _log.debug("%s: the store cannot write %r on a condition", self._mount, entry.key)
-        # Then look, and write: a change between the two is not noticed.
-        now = await self._look(entry.key)
-        if _etag(now) != replaces and not (now is not None and has_md5(now, entry.etag)):
-            raise _Diverged(now)
-        return await self._write(staged, entry, Condition())
-
-    async def _deliver_delete(self, entry: Delete, replaces: str) -> str:
-        now = await self._look(entry.key)
-        if now is None:
-            return ABSENT
-        if (replaces not in (UNKNOWN, now.etag)) or (replaces == UNKNOWN and _is_later(now, entry.staged_s)):
-            raise _Diverged(now)
-        try:
-            await self._inner.delete(entry.key, condition=Condition(if_match=now.etag) if now.etag else Condition())
-        except (ConditionFailed, NotFound):
-            raise _Diverged(await self._look(entry.key)) from None
-        except Unsupported:
-            await self._inner.delete(entry.key)
-        return ABSENT
-
-    async def _write(self, staged: Staged, entry: Put, condition: Condition) -> str:
-        info = await self._inner.write(
-            entry.key, StagedBody(entry, lambda: self._open(staged)), entry.attributes, condition=condition
-        )
-        return info.etag
-
-    def _open(self, staged: Staged) -> Reading:
-        info = staged_info(staged)
-        assert info is not None  # noqa: S101  only puts have a body
-        return StagedReading(info, ByteRange(0, info.size), staged, self._journal, self._journal.open_body(staged))
-
-    async def _look(self, key: str) -> ObjectInfo | None:
-        try:
-            return await self._asked.info(key)
-        except NotFound:
-            return None
-
-    async def _unchanged_since(self, entry: Put) -> str:
-        """What is at the store, when nobody was shown it before the write: unless it is younger than the write."""
-        now = await self._look(entry.key)
-        if now is not None and _is_later(now, entry.staged_s) and not has_md5(now, entry.etag):
-            raise _Diverged(now)
-        return _etag(now)
-
-    async def _arrived_before(self, entry: Put) -> str:
-        """The store refused the condition: because an earlier try had succeeded unheard, or because another wrote."""
-        now = await self._look(entry.key)
-        if now is not None and has_md5(now, entry.etag) and now.size == entry.size:
-            return now.etag
-        raise _Diverged(now)
-
-    async def _keep_beside(self, staged: Staged, now: ObjectInfo | None) -> str:
-        """Nothing of another's is overwritten: ours goes under a name of its own, for a person to settle."""
-        entry = staged.entry
-        kept_as = ""
-        if isinstance(entry, Put):
-            kept_as = conflict_key(entry)
-            with contextlib.suppress(ConditionFailed):  # an earlier try had put it there
-                await self._kept(staged, entry, kept_as)
-        await self._committer.in_thread(lambda: self._conflicts.add(Conflict(entry.key, kept_as, self._clock.time(), _etag(now))))
-        self._emit(StagedConflict(self._mount, entry.key, kept_as))
-        _log.error("%s: %r changed at its store meanwhile; ours is kept as %r", self._mount, entry.key, kept_as)
-        # What was staged behind it was made from ours, which is not there: it differs from the store's as well.
-        return entry.etag if isinstance(entry, Put) else ABSENT
-
-    async def _kept(self, staged: Staged, entry: Put, key: str) -> None:
-        body = StagedBody(entry, lambda: self._open(staged))
-        try:
-            await self._inner.write(key, body, entry.attributes, condition=Condition(if_none_match="*"))
-        except Unsupported:
-            await self._inner.write(key, body, entry.attributes)
-
 
 def _later(now_s: float, tries: int) -> _Wait:
     wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2 ** min(tries - 1, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
     return _Wait(now_s + wait_s, tries)
-
-
-def _etag(info: ObjectInfo | None) -> str:
-    return ABSENT if info is None else info.etag
-
-
-def _is_later(info: ObjectInfo, staged_s: float) -> bool:
-    return info.modified_s > staged_s + _CLOCK_SKEW_S

@@ -137,7 +137,7 @@ class FileStore(Store):
 
     def _read(self, key: str, byte_range: ByteRange | None, version: Version | None) -> Reading:
         found = self._open(key, _READ)
-        file = _OpenFile(found.fd, found.stat, key)
+        file = OpenFile(found.fd, found.stat, key)
         try:
             info = found.info(key, content_type_of(key))
             if version is not None and info.version != version:
@@ -162,7 +162,7 @@ class FileStore(Store):
             os.close(root_fd)
 
 
-class _OpenFile:
+class OpenFile:
     """A descriptor that no thread can close under another that reads from it."""
 
     __slots__ = ("_key", "_lock", "_seen", "fd")
@@ -208,7 +208,7 @@ class _FileReading(Reading):
         info: ObjectInfo,
         byte_range: ByteRange,
         first: bytes,
-        file: _OpenFile,
+        file: OpenFile,
         root: FileRoot,
     ) -> None:
         super().__init__(info, byte_range)

@@ -26,6 +26,7 @@ from headrace.stores.file_own import (
     write_whole,
 )
 from headrace.stores.file_root import BucketRoot, FileRoot, opened_root
+from headrace.stores.file_sweep import UPLOAD_AGE_S, Sweeper
 from headrace.stores.file_upload_folders import uploads_under_way
 from headrace.stores.urls import can_be_created, is_bucket_name
 
@@ -48,8 +49,10 @@ class FileBuckets(Buckets):
 
     def __init__(self, root: FileRoot) -> None:
         self._root = root
+        self._sweeper = Sweeper(root, UPLOAD_AGE_S)
 
     async def list(self) -> tuple[Bucket, ...]:
+        self._sweeper.sweep_if_due()
         return await self._root.run(self._list, "")
 
     def _list(self) -> tuple[Bucket, ...]:
@@ -78,6 +81,7 @@ class FileBuckets(Buckets):
             return _bucket(root_fd, name) or Bucket(name)
 
     async def delete(self, name: str) -> None:
+        self._sweeper.sweep_if_due()
         if not is_bucket_name(name):
             raise NotFound(f"there is no bucket {name!r} in {self._root.path}", path=name)
         await self._root.change(partial(self._delete, name), name)

@@ -92,7 +92,7 @@ def list_page(root_fd: int, windows: KeyWindows, *, prefix: str, delimiter: str,
             if len(entries) == limit:
                 last = entries[-1].key if entries else after
                 windows.paths.continue_at(last)
-                windows.odd.continue_at(_odd_start(prefix, delimiter, last))
+                windows.odd.continue_at(odd_start(prefix, delimiter, last))
                 return Listing(tuple(entries), last)
             entries.append(entry)
     return Listing(tuple(entries))
@@ -110,7 +110,7 @@ def _merged(root_fd: int, windows: KeyWindows, prefix: str, delimiter: str, afte
         yield from paths
         return
     try:
-        odd = _odd(Tree(odd_fd, root_fd, keeps, beside, odd_key), windows.odd, prefix, delimiter, after)
+        odd = walk_odd(Tree(odd_fd, root_fd, keeps, beside, odd_key), windows.odd, prefix, delimiter, after)
         seen: str | None = None
         for entry in heapq.merge(paths, odd, key=lambda entry: entry.key):
             if entry.key != seen:
@@ -120,9 +120,9 @@ def _merged(root_fd: int, windows: KeyWindows, prefix: str, delimiter: str, afte
         os.close(odd_fd)
 
 
-def _odd(tree: Tree, windows: Windows, prefix: str, delimiter: str, after: str) -> Iterator[Entry]:
+def walk_odd(tree: Tree, windows: Windows, prefix: str, delimiter: str, after: str) -> Iterator[Entry]:
     """Odd keys in order; their paths sort as they do, so what a prefix rolls up is skipped at once."""
-    start = _odd_start(prefix, delimiter, after)
+    start = odd_start(prefix, delimiter, after)
     wanted = odd_prefix(prefix.encode())
     while True:
         for entry in walk(tree, windows, prefix=wanted, delimiter="", after=start):
@@ -136,7 +136,7 @@ def _odd(tree: Tree, windows: Windows, prefix: str, delimiter: str, after: str) 
             return
 
 
-def _odd_start(prefix: str, delimiter: str, after: str) -> str:
+def odd_start(prefix: str, delimiter: str, after: str) -> str:
     """The path behind which the odd keys lie that a page behind `after` may list."""
     common = rolled_up(after, prefix, delimiter) if after.startswith(prefix) else None
     if common is not None:

@@ -49,6 +49,7 @@ class NewFile:
         self._root = root
         self._lock = threading.Lock()
         self._md5 = hashlib.md5(usedforsecurity=False)
+        self._seal = b""
         self.size = 0
         self.name = ""
         self.root_fd = self.folder_fd = self.fd = -1
@@ -129,6 +130,7 @@ class NewFile:
         # The clock's own nanoseconds: file systems stamp in coarse steps, and use an inode again at once.
         now_ns = time.time_ns()
         os.utime(self.fd, ns=(now_ns, now_ns))
+        self._seal = self._root.seal(self.fd, self.size)
         kept = bound(kept, os.fstat(self.fd))
         beside = not attach(self.fd, kept)
         os.fsync(self.fd)
@@ -153,8 +155,10 @@ class NewFile:
         root_fd = self.root_fd
         if beside:
             attach_beside(root_fd, key, kept)
+        info = describe(key, os.fstat(self.fd), kept, content_type_of(key))
         try:
-            path = self._renamed(key, before)
+            with self._root.replacing(root_fd, info, self._seal):
+                path = self._renamed(key, before)
         except OSError:
             if beside:
                 forget_beside(root_fd, kept.binding)

@@ -7,11 +7,12 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
 from headrace.model.errors import AccessDenied, HeadraceError, InvalidKey, NoSpace, NotFound, Unavailable
+from headrace.model.objects import ObjectInfo
 from headrace.stores.beneath import open_beneath
 
 THREADS = 8
@@ -88,6 +89,14 @@ class FileRoot:
                 raise Unavailable(f"directory {self.path} is being replaced: try again")
         finally:
             os.close(again)
+
+    def seal(self, fd: int, size: int) -> bytes:  # noqa: ARG002  a plain directory keeps nothing of the kind
+        """What is to be remembered of a file's bytes before it takes its key's place; asked outside of all locks."""
+        return b""
+
+    def replacing(self, root_fd: int, info: ObjectInfo, seal: bytes) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Around the rename that puts the object `info` in its place, under its key's lock."""
+        return nullcontext()
 
     def close(self) -> None:
         self.pool.shutdown(wait=False)

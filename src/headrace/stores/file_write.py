@@ -89,12 +89,7 @@ class FileWriter:
                     return
                 os.close(found.fd)
                 check_condition(condition, found.info(key), key)
-                # What lies behind the key's own path goes first, so that it never comes to light.
-                if found.path == key:
-                    unlink_and_prune(root_fd, odd_path(key))
-                unlink_and_prune(root_fd, found.path)
-                if found.kept is not None:
-                    forget_beside(root_fd, binding_of(found.stat))
+                remove_found(root_fd, key, found)
         finally:
             os.close(root_fd)
 
@@ -198,6 +193,16 @@ class Filling:
         except Unavailable:  # the store was closed meanwhile
             with suppress(OSError):
                 self._file.close()
+
+
+def remove_found(root_fd: int, key: str, found: FoundFile) -> None:
+    """Take an object away, under its key's lock. Its descriptor may be closed already."""
+    # What lies behind the key's own path goes first, so that it never comes to light.
+    if found.path == key:
+        unlink_and_prune(root_fd, odd_path(key))
+    unlink_and_prune(root_fd, found.path)
+    if found.kept is not None:
+        forget_beside(root_fd, binding_of(found.stat))
 
 
 def open_version(root: FileRoot, source: ObjectInfo) -> FoundFile:

@@ -20,6 +20,7 @@ from headrace.model.errors import (
     InvalidKey,
     InvalidPart,
     InvalidRange,
+    Lost,
     NoSpace,
     NoSuchUpload,
     NotFound,
@@ -29,6 +30,7 @@ from headrace.model.errors import (
     Unavailable,
     Unsupported,
 )
+from headrace.model.objects import SCRATCH_LOST
 from headrace.model.sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
@@ -77,6 +79,8 @@ _KINDS: dict[str, type[HeadraceError]] = {
     "QuotaExceeded": NoSpace,
     "XMinioStorageFull": NoSpace,
     "InsufficientCapacity": NoSpace,
+    "InsufficientStorage": NoSpace,
+    "ScratchLost": Lost,
     "BucketAlreadyExists": BucketExists,
     "BucketAlreadyOwnedByYou": BucketExists,
     "BucketNotEmpty": BucketNotEmpty,
@@ -216,6 +220,10 @@ class S3Requests:
         body = b"" if method == "HEAD" else await _body(response)
         response.close()
         found = parse_error(body)
+        if response.status == 410 and response.headers.get("x-amz-storage-class") == SCRATCH_LOST:
+            return Lost(
+                f"s3 {response.path!r} at {self._host} was scratch and is lost: make it again, or remove it", path=response.path
+            )
         if response.status in (404, 410) and _is_foreign(found, body, response):
             message = f"{response.url} answered 404, but not as S3 does: is the endpoint right?"
             return Unavailable(message, path=response.path)

@@ -76,7 +76,8 @@ function waiting(staged) {
 }
 
 function health(mount) {
-  const waits = waiting(mount.staged);
+  const scratch = mount.scratch ? `; scratch ${bytes(mount.scratch.used_bytes)} of ${bytes(mount.scratch.capacity_bytes)}` : "";
+  const waits = waiting(mount.staged) + scratch;
   if (mount.healthy) return cell(`healthy${waits}`, waits ? "wrap" : "good");
   const age = Math.max(0, Math.round(Date.now() / 1000 - mount.checked_s));
   const seen = mount.checked_s ? ` (${age < 120 ? `${age} s` : seconds(age)} ago)` : "";
@@ -85,6 +86,7 @@ function health(mount) {
 
 function show(stats, jobs) {
   showTotals(stats, performance.now());
+  put("notes", stats.notes.join(" · "));
   rows("mounts", stats.mounts, (m) => [
     cell(m.path), cell(m.store, "wrap"), health(m),
     cell(bytes(m.bytes_served), "n"), cell(bytes(m.store_bytes), "n"), cell(m.store_requests, "n"),

@@ -16,6 +16,7 @@ from headrace.model.errors import (
     InvalidKey,
     InvalidPart,
     InvalidRange,
+    Lost,
     NoSpace,
     NoSuchUpload,
     NotFound,
@@ -27,6 +28,7 @@ from headrace.model.errors import (
     Unsupported,
     VersionChanged,
 )
+from headrace.model.objects import SCRATCH_LOST
 
 _STATUSES = {
     "AccessDenied": 403,
@@ -43,6 +45,7 @@ _STATUSES = {
     "ExpiredToken": 400,
     "IllegalLocationConstraintException": 400,
     "IncompleteBody": 400,
+    "InsufficientStorage": 507,
     "InternalError": 500,
     "InvalidAccessKeyId": 403,
     "InvalidArgument": 400,
@@ -76,6 +79,7 @@ _STATUSES = {
     "PreconditionFailed": 412,
     "RequestTimeTooSkewed": 403,
     "RequestTimeout": 400,
+    "ScratchLost": 410,
     "ServiceUnavailable": 503,
     "SignatureDoesNotMatch": 403,
     "SlowDown": 503,
@@ -146,6 +150,8 @@ def translate(error: HeadraceError, *, missing: str = "NoSuchKey") -> S3Error:
         return S3Error(
             code, message, detail=(("ActualObjectSize", str(error.size)),), fields=(("content-range", f"bytes */{error.size}"),)
         )
+    if isinstance(error, Lost):  # HEAD has no document: a header tells it from other 410s
+        return S3Error(code, message, fields=(("x-amz-storage-class", SCRATCH_LOST),))
     if isinstance(error, ReadOnly):
         return refused(code, message)
     return S3Error(code, message)
@@ -186,7 +192,9 @@ _SAID: tuple[tuple[type[HeadraceError], str, str], ...] = (
      "the specified entity tag may not match the part's entity tag."),
     (BucketExists, "BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded."),
     (BucketNotEmpty, "BucketNotEmpty", "The bucket you tried to delete is not empty"),
-    (NoSpace, "ServiceUnavailable", "The store behind this path has no room left."),
+    (NoSpace, "InsufficientStorage", "The store behind this path has no room left."),
+    (Lost, "ScratchLost", "The object was written to scratch, which lives in the cache alone, and its bytes are lost. "
+     "Make it again, or delete it."),
     (CorruptData, "InternalError", "The bytes at hand did not match their checksum. Please try again."),
 )  # fmt: skip
 
