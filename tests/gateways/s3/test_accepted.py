@@ -39,3 +39,11 @@ def test_somebody_elses_bucket_is_not_written_to() -> None:
         with pytest.raises(S3Error) as caught:
             check_headers(WRITES[0], {name: b"somebody"})
         assert (caught.value.code, caught.value.audited) == ("AccessDenied", True)
+
+
+@pytest.mark.parametrize("route", WRITES, ids=lambda route: route.operation.value)
+def test_the_one_version_of_the_api_may_be_named(route: Route) -> None:
+    check_headers(route, {b"x-amz-api-version": b"2006-03-01"})
+    with pytest.raises(S3Error) as caught:
+        check_headers(route, {b"x-amz-api-version": b"2031-01-01"})
+    assert caught.value.code == "NotImplemented"
