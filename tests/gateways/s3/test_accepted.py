@@ -47,3 +47,16 @@ def test_the_one_version_of_the_api_may_be_named(route: Route) -> None:
     with pytest.raises(S3Error) as caught:
         check_headers(route, {b"x-amz-api-version": b"2031-01-01"})
     assert caught.value.code == "NotImplemented"
+
+
+def test_the_directive_of_copies_is_taken_where_there_is_a_source_and_for_copies_in_parts() -> None:
+    taken = {route.operation.value for route in WRITES if not _refuses(route, b"x-amz-metadata-directive")}
+    assert taken == {"CopyObject", "CreateMultipartUpload"}
+
+
+def _refuses(route: Route, name: bytes) -> bool:
+    try:
+        check_headers(route, {name: b"COPY"})
+    except S3Error:
+        return True
+    return False

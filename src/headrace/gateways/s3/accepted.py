@@ -50,7 +50,8 @@ _TAKEN: dict[Operation, frozenset[bytes]] = {
     | {b"x-amz-metadata-directive", b"x-amz-tagging-directive", b"x-amz-checksum-algorithm"},
     Operation.DELETE_OBJECT: _NO_LOCKS,
     Operation.DELETE_OBJECTS: _NO_LOCKS,
-    Operation.CREATE_MULTIPART_UPLOAD: _DESCRIBING | _CHECKSUM_WISH,
+    # s3cmd sends the directive where S3 has no use for it: a new upload has no source, its metadata are those sent with it.
+    Operation.CREATE_MULTIPART_UPLOAD: _DESCRIBING | _CHECKSUM_WISH | {b"x-amz-metadata-directive"},
     Operation.UPLOAD_PART_COPY: _SOURCE | {b"x-amz-copy-source-range"},
     Operation.PUT_BUCKET_ACL: frozenset((b"x-amz-acl",)),
     Operation.PUT_OBJECT_ACL: frozenset((b"x-amz-acl",)),
