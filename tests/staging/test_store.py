@@ -17,6 +17,7 @@ from headrace.model.events import StagedConflict, StagingFault
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.staging.conflicts import Conflicts
 from headrace.staging.journal import Journal, JournalFailed
+from headrace.staging.records import UNKNOWN
 from headrace.staging.settings import StagingSettings
 from headrace.staging.store import StagedStore
 from headrace.stores.contract import StoreContract
@@ -24,9 +25,11 @@ from headrace.stores.contract_hooks import read_all
 from headrace.stores.contract_writing import WritingContract
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
+from headrace.testing.clock import ManualClock
 from headrace.testing.disk import FaultyDisk
 from support.caching import until
 from support.gates import GatedStore
+from support.histories import Process
 
 LONG = os.urandom(700_000)
 
@@ -221,6 +224,21 @@ async def test_a_removal_of_what_changed_meanwhile_removes_nothing(tmp_path: Pat
     assert place.memory.body("k") == b"theirs"
     assert place.conflicts() == [("k", "")]
     await place.close()
+
+
+async def test_a_removal_of_what_others_have_removed_is_told_to_the_caches(tmp_path: Path) -> None:
+    memory = MemoryStore()
+    memory.put("k", b"x")
+    here, there = (Process(tmp_path, memory, ManualClock(), lambda _: UNKNOWN) for _ in range(2))
+    assert (await there.store.info("k")).size == 1
+    memory.remove("k")
+    await here.store.delete("k")
+    assert here.staged is not None
+    await here.staged.drained("k")
+    with pytest.raises(NotFound):
+        await there.store.info("k")
+    await here.close()
+    await there.close()
 
 
 async def test_a_write_whose_answer_was_lost_is_not_taken_for_anothers(tmp_path: Path) -> None:

@@ -169,6 +169,15 @@ async def test_an_upload_is_completed_once_whatever_is_lost(condition: Condition
         await uploads.abort(upload)
 
 
+async def test_that_a_store_could_not_complete_an_upload_is_not_that_there_is_no_such_object() -> None:
+    rig = Rig(Fault(verb="complete_upload", error=LOST, times=-1))
+    uploads = rig.store.multipart()
+    upload = await uploads.begin("k")
+    part = await uploads.put(upload, 1, BytesBody(b"body"))
+    with pytest.raises(Unavailable):
+        await uploads.complete(upload, (part,))
+
+
 async def test_an_upload_whose_abort_was_lost_is_aborted() -> None:
     rig = Rig(Fault(verb="abort_upload", lost_answer=LOST))
     upload = await rig.store.multipart().begin("k")

@@ -91,6 +91,9 @@ class Delivery:
     async def _remove(self, entry: Delete, replaces: str) -> str:
         now = await self._look(entry.key)
         if now is None:
+            # Others removed it. Processes that still know it must ask again, which a removal past their caches tells them.
+            with contextlib.suppress(ConditionFailed, NotFound, Unsupported):
+                await self._inner.delete(entry.key, condition=Condition(if_match=ABSENT))
             return ABSENT
         if (replaces not in (UNKNOWN, now.etag)) or (replaces == UNKNOWN and _is_later(now, entry.staged_s)):
             raise _Diverged(now)

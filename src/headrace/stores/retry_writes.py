@@ -249,10 +249,16 @@ class RetriedUploads(PassingUploads):
         except (Unavailable, NoSuchUpload):
             if doubt.error is None:
                 raise
-            found = await self._run(lambda: self._store.info(upload.key), upload.key)
-            if found.etag and found.etag == expected_etag(parts):
+            found = await self._look(upload.key)
+            if found is not None and found.etag and found.etag == expected_etag(parts):
                 return found
             raise
+
+    async def _look(self, key: str) -> ObjectInfo | None:
+        try:
+            return await self._run(lambda: self._store.info(key), key)
+        except NotFound:
+            return None
 
     async def abort(self, upload: Upload) -> None:
         doubt = Doubt()

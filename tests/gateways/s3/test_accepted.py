@@ -39,3 +39,24 @@ def test_somebody_elses_bucket_is_not_written_to() -> None:
         with pytest.raises(S3Error) as caught:
             check_headers(WRITES[0], {name: b"somebody"})
         assert (caught.value.code, caught.value.audited) == ("AccessDenied", True)
+
+
+@pytest.mark.parametrize("route", WRITES, ids=lambda route: route.operation.value)
+def test_the_one_version_of_the_api_may_be_named(route: Route) -> None:
+    check_headers(route, {b"x-amz-api-version": b"2006-03-01"})
+    with pytest.raises(S3Error) as caught:
+        check_headers(route, {b"x-amz-api-version": b"2031-01-01"})
+    assert caught.value.code == "NotImplemented"
+
+
+def test_the_directive_of_copies_is_taken_where_there_is_a_source_and_for_copies_in_parts() -> None:
+    taken = {route.operation.value for route in WRITES if not _refuses(route, b"x-amz-metadata-directive")}
+    assert taken == {"CopyObject", "CreateMultipartUpload"}
+
+
+def _refuses(route: Route, name: bytes) -> bool:
+    try:
+        check_headers(route, {name: b"COPY"})
+    except S3Error:
+        return True
+    return False

@@ -134,6 +134,14 @@ def test_continue_is_said_to_admitted_writes_alone() -> None:
                     assert sock.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize(("condition", "status"), [({}, 200), ({"if-match": "other"}, 412)], ids=["written", "refused"])
+def test_continue_is_said_before_an_empty_body(account: RunningGateway, condition: dict[str, str], status: int) -> None:
+    account.ask("PUT", f"/{BUCKET}/empty", body=b"x")
+    headers = {"Expect": "100-continue", "X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD", **condition}
+    head = account.sign("PUT", f"/{BUCKET}/empty", headers).removesuffix(b"\r\n") + b"content-length: 0\r\n\r\n"
+    assert [answer.status for answer in account.talk(head)] == [100, status]
+
+
 def test_a_refused_upload_is_told_even_while_it_is_sent() -> None:
     policy = Policy((Rule("/elsewhere", actions=(Action.WRITE,)),))
     with account_gateway("memory", policy=policy) as running:

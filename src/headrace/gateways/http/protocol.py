@@ -228,6 +228,9 @@ class Connection(asyncio.Protocol):
         self.phase = BUSY
         self._request = request
         if length == NO_BODY:
+            if b"expect" in headers and b"content-length" in headers and request.http11:
+                # Nothing will follow, but without this word AWS's SDK for Python misreads the next answer on its connection.
+                self.transport.write(CONTINUE)
             response = self._handler.quick(request)
             if response is not None:
                 self._form = self._handler.form(request, head)

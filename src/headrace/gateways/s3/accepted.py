@@ -12,6 +12,8 @@ OWNER_ID = "headrace"
 """Whom all buckets and objects belong to, as S3 callers see it: there are callers and rules here, no owners."""
 EXPECTED_OWNER = b"x-amz-expected-bucket-owner"
 _EXPECTED_OWNERS = (EXPECTED_OWNER, b"x-amz-source-expected-bucket-owner")
+_API_VERSION = (b"x-amz-api-version", b"2006-03-01")
+"""AWS's SDK for C++ (so PyArrow, too) says which API it speaks. S3 has had no other since."""
 
 UNSUPPORTED_HEADERS = frozenset(
     (
@@ -48,7 +50,8 @@ _TAKEN: dict[Operation, frozenset[bytes]] = {
     | {b"x-amz-metadata-directive", b"x-amz-tagging-directive", b"x-amz-checksum-algorithm"},
     Operation.DELETE_OBJECT: _NO_LOCKS,
     Operation.DELETE_OBJECTS: _NO_LOCKS,
-    Operation.CREATE_MULTIPART_UPLOAD: _DESCRIBING | _CHECKSUM_WISH,
+    # s3cmd sends the directive where S3 has no use for it: a new upload has no source, its metadata are those sent with it.
+    Operation.CREATE_MULTIPART_UPLOAD: _DESCRIBING | _CHECKSUM_WISH | {b"x-amz-metadata-directive"},
     Operation.UPLOAD_PART_COPY: _SOURCE | {b"x-amz-copy-source-range"},
     Operation.PUT_BUCKET_ACL: frozenset((b"x-amz-acl",)),
     Operation.PUT_OBJECT_ACL: frozenset((b"x-amz-acl",)),
@@ -68,8 +71,8 @@ _OWNERS_ALONE = ("private", "bucket-owner-full-control")
 
 def check_headers(route: Route, headers: dict[bytes, bytes]) -> None:
     """Raises `S3Error` for headers that the operation does not honour."""
-    for name in headers:
-        if name in UNSUPPORTED_HEADERS or (route.writes and not _taken(route.operation, name)):
+    for name, value in headers.items():
+        if name in UNSUPPORTED_HEADERS or (route.writes and not _taken(route.operation, name) and (name, value) != _API_VERSION):
             raise not_honoured(name)
     for name in _EXPECTED_OWNERS:
         if name in headers and headers[name].strip(b" \t") != OWNER_ID.encode():
