@@ -19,10 +19,12 @@ from headrace.console.api import Api
 from headrace.console.guard import Guard
 from headrace.console.messages import ErrorBody
 from headrace.console.metrics import CONTENT_TYPE, render
+from headrace.console.sync_api import SyncApi
 from headrace.control.jobs import JobRunner
 from headrace.control.node_view import NodeView
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
+from headrace.control.sync.syncs import Syncs
 
 _HERE = Path(__file__).parent
 _KINDS = {404: "NotFound", 405: "Unsupported"}
@@ -36,7 +38,8 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     addresses and `localhost` come from `ControlSettings.hosts`.
     """
     jobs = JobRunner(control.ledger.jobs, node, control.clock)
-    api = Api(control, node, Operations(control, node), jobs)
+    syncs = Syncs(control, node, jobs)
+    api = Api(control, node, Operations(control, node), jobs, syncs)
     pages = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
     static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
 
@@ -62,9 +65,11 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await jobs.start()
+        await syncs.start()
         try:
             yield
         finally:
+            await syncs.stop()
             await jobs.stop()
 
     names = frozenset(name.lower() for name in control.settings.hosts)
@@ -76,6 +81,7 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *api.routes(),
+            *SyncApi(syncs).routes(),
         ],
         exception_handlers={HTTPException: _no_route},
         middleware=[Middleware(Guard, token=control.admin_token(), names=names, events_token=control.events_token())],

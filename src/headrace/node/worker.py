@@ -24,6 +24,8 @@ from headrace.node.messages import (
     AskStaged,
     AskStats,
     Boot,
+    CarriedOut,
+    CarryOut,
     Changed,
     Done,
     Drain,
@@ -31,17 +33,20 @@ from headrace.node.messages import (
     Free,
     Listed,
     ListPage,
+    ListSide,
     Load,
     Pin,
     Reply,
     Request,
     Settle,
+    Sided,
     Staged,
     TryMount,
 )
 from headrace.node.operations import free, list_page, load, pin
 from headrace.node.report import report
 from headrace.node.staged import settle, staged_below
+from headrace.node.syncing import SyncDesk
 from headrace.node.tally import Tally
 from headrace.policy.rules import Policy
 from headrace.wiring import Journals, LiveMounts, Parts, open_marks, open_pages, try_mount
@@ -92,6 +97,10 @@ class Worker:
                 await settle(self._mounts.namespace, request.conflict, ours=request.ours)
             case Changed():
                 self._mounts.changed([(changed.bucket, changed.key) for changed in request.objects])
+            case ListSide():
+                return Sided(await self._syncs.page(request.path, after=request.after, limit=request.limit))
+            case CarryOut():
+                return CarriedOut(await self._syncs.carry_out(request.batch))
             case TryMount():
                 await try_mount(request.spec, self._parts)
             case Drain():
@@ -109,6 +118,7 @@ class Worker:
         try:
             if self._serving:
                 await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
+                await self._syncs.close()
                 await self._mounts.close()
                 await self._pages.close()
         finally:
@@ -122,6 +132,7 @@ class Worker:
         journals = Journals(boot.staging.root(home), boot.staging)
         self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals)
         self._mounts = LiveMounts(self._parts)
+        self._syncs = SyncDesk(self._mounts, self._parts, home)
         self._keys = KeyRing()
         self._gateway = S3Gateway(
             self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._tally.emit, settings=boot.gateway
