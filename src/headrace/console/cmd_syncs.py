@@ -106,7 +106,7 @@ def _servers(invocation: Invocation) -> tuple[AdminClient, SyncClient]:
 @config_option
 @json_option
 @pass_invocation
-def add(invocation: Invocation, a: str, b: str, name: str | None, dry_run: bool, **rules: Any) -> int:
+def add(invocation: Invocation, /, a: str, b: str, name: str | None, dry_run: bool, **rules: Any) -> int:
     """Keep the directories A and B of the namespace alike."""
     _, syncs = _servers(invocation)
     a, b = (path.rstrip("/") or "/" for path in (a, b))

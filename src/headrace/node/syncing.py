@@ -19,6 +19,7 @@ from headrace.model.objects import ObjectInfo, with_key
 from headrace.model.writing import Condition
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
+from headrace.node.messages import CarriedOut, CarryOut, ListSide, Sided
 from headrace.stores.store import Store
 from headrace.wiring import JointPlaces, LiveMounts, Parts, joint_places, joint_store, past_cache, void
 
@@ -38,6 +39,12 @@ class SyncDesk:
         self._joints: dict[str, Store] = {}
         self._table: MountTable | None = None
         self._past = Namespace()
+
+    async def answer(self, request: ListSide | CarryOut) -> Sided | CarriedOut:
+        """What the channel asks."""
+        if isinstance(request, ListSide):
+            return Sided(await self.page(request.path, after=request.after, limit=request.limit))
+        return CarriedOut(await self.carry_out(request.batch))
 
     async def page(self, path: str, *, after: str, limit: int) -> SidePage:
         """One page of a side. Raises `Unavailable` while a mount that belongs to it could not be built."""

@@ -24,7 +24,6 @@ from headrace.node.messages import (
     AskStaged,
     AskStats,
     Boot,
-    CarriedOut,
     CarryOut,
     Changed,
     Done,
@@ -39,7 +38,6 @@ from headrace.node.messages import (
     Reply,
     Request,
     Settle,
-    Sided,
     Staged,
     TryMount,
 )
@@ -97,10 +95,8 @@ class Worker:
                 await settle(self._mounts.namespace, request.conflict, ours=request.ours)
             case Changed():
                 self._mounts.changed([(changed.bucket, changed.key) for changed in request.objects])
-            case ListSide():
-                return Sided(await self._syncs.page(request.path, after=request.after, limit=request.limit))
-            case CarryOut():
-                return CarriedOut(await self._syncs.carry_out(request.batch))
+            case ListSide() | CarryOut():
+                return await self._syncs.answer(request)
             case TryMount():
                 await try_mount(request.spec, self._parts)
             case Drain():

@@ -72,7 +72,7 @@ class Syncs:
         return record
 
     async def add(self, spec: SyncSpec, *, actor: str) -> SyncRecord:
-        """Make a sync. Raises `SettingsError` for one that cannot be, `Unavailable` or `NotFound` when a side cannot be listed."""
+        """Make a sync. Raises `SettingsError` for one that cannot be, and what listing a side raises."""
         await asyncio.to_thread(self.check, spec)
         for side in (spec.a, spec.b):
             await self._node.side_page(side, after="", limit=1)
@@ -191,9 +191,8 @@ class Syncs:
         now_s = self._control.clock.time()
         for record in await self.all():
             schedule, state = parse_schedule(record.spec.schedule), record.state
-            due = is_due(
-                schedule, now_s=now_s, started_s=state.started_s or _before(record, schedule.every_s), ended_s=state.ended_s
-            )
+            started_s = state.started_s or _before(record, schedule.every_s)
+            due = is_due(schedule, now_s=now_s, started_s=started_s, ended_s=state.ended_s)
             if schedule.is_live and told:
                 due = due or bool(told & await asyncio.to_thread(self._buckets, record.spec))
             if due and not record.paused and self._jobs.under_way(SYNC, record.spec.name) is None:
