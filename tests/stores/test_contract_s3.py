@@ -27,6 +27,7 @@ from headrace.stores.contract import StoreContract, read_all
 from headrace.stores.contract_buckets import BucketsContract
 from headrace.stores.contract_tools import ATTRIBUTES, PIECE, PiecesBody, agree
 from headrace.stores.contract_writing import WritingContract
+from headrace.stores.keys import PROOF_NAME
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3 import from_spec
 from headrace.stores.store import Store

@@ -30,6 +30,7 @@ from headrace.model.reading import Buffer
 from headrace.model.uploads import MAX_PART_NUMBER, Part, Upload
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.stores.contract_tools import BoomError, PiecesBody
+from headrace.stores.keys import PROOF_NAME
 from headrace.stores.s3 import S3Store
 from headrace.stores.s3_parts import FIRST_PART_BYTES, BodyCutter, growing_part_bytes, part_bytes
 from support.s3_stores import s3_requests

@@ -1,0 +1,140 @@
+"""A sync job between two S3 stores beside `rclone sync`: many small objects and some large ones, verified."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import peers
+from load import ratio
+from peers import Peer
+from report import Row, emit
+
+KIB, MIB = 1 << 10, 1 << 20
+SMALL = int(os.environ.get("HEADRACE_BENCH_SYNC_SMALL", "10000"))
+LARGE = int(os.environ.get("HEADRACE_BENCH_SYNC_LARGE", "8"))
+LARGE_BYTES = int(os.environ.get("HEADRACE_BENCH_SYNC_LARGE_MIB", "256")) * MIB
+ROUNDS = int(os.environ.get("HEADRACE_BENCH_SYNC_ROUNDS", "1"))
+TRANSFERS = 16
+BUCKET = "there"
+
+
+def fill(folder: Path) -> None:
+    """What is synced, in a directory from which it is uploaded."""
+    (folder / "small").mkdir(parents=True)
+    (folder / "large").mkdir()
+    for number in range(SMALL):
+        (folder / "small" / f"{number:05}").write_bytes(os.urandom(64 * KIB))
+    for number in range(LARGE):
+        with (folder / "large" / f"{number}").open("wb") as file:
+            for _ in range(LARGE_BYTES // MIB):
+                file.write(os.urandom(MIB))
+
+
+def rclone_config(work: Path, remotes: dict[str, Peer]) -> Path:
+    config = work / "rclone-sync.conf"
+    config.write_text(
+        "".join(
+            f"[{name}]\ntype = s3\nprovider = SeaweedFS\nendpoint = {peer.url}\naccess_key_id = {peer.key}\n"
+            f"secret_access_key = {peer.secret}\nforce_path_style = true\nregion = us-east-1\n\n"
+            for name, peer in remotes.items()
+        )
+    )
+    return config
+
+
+def rclone(config: Path, *arguments: str) -> float:
+    """Seconds that a command of rclone takes."""
+    began = time.monotonic()
+    subprocess.run([str(peers.BIN / "rclone"), "--config", str(config), *arguments], check=True)
+    return time.monotonic() - began
+
+
+def headrace(node: Path, *arguments: str) -> str:
+    command = [str(peers.BIN / "python"), "-m", "headrace", "--config", str(node / "headrace.toml"), *arguments]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env={**os.environ, "BENCH_SECRET": peers.SECRET}
+    ).stdout
+
+
+def emptied(config: Path, bucket: str) -> None:
+    """The destination as it was before, in a bucket of its own: nothing waits for what another round left to be removed."""
+    rclone(config, "mkdir", f"b:{bucket}")
+
+
+def mounts(origin: Peer, target: Peer, buckets: list[str]) -> str:
+    text = ""
+    for path, peer, bucket in [("/from", origin, BUCKET), *((f"/{name}", target, name) for name in buckets)]:
+        text += f'[[mount]]\npath = "{path}"\nstore = "s3://{bucket}"\nendpoint = "{peer.url}"\ncredentials = "env:ORIGIN"\nwrite = "through"\n\n'
+    return text
+
+
+def total_bytes() -> int:
+    return SMALL * 64 * KIB + LARGE * LARGE_BYTES
+
+
+def main() -> None:
+    with contextlib.ExitStack() as stack:
+        work = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-", dir=os.environ.get("HEADRACE_BENCH_DIR")))
+        )
+        servers = {}
+        for name in ("a", "b"):
+            (work / name).mkdir()
+            servers[name] = stack.enter_context(peers.seaweed(work / name))
+        config = rclone_config(work, servers)
+        fill(work / "data")
+        rclone(config, "copy", "--transfers", "16", str(work / "data"), f"a:{BUCKET}")
+        shutil.rmtree(work / "data")
+        ours = [f"ours{number}" for number in range(ROUNDS)]
+        for bucket in ours:
+            emptied(config, bucket)
+        stack.enter_context(peers.headrace(work, mounts(servers["a"], servers["b"], ours), processes=2))
+        seconds: dict[str, list[float]] = {"ours": [], "rclone": [], "rclone, as many transfers": []}
+        for number, bucket in enumerate(ours):
+            headrace(work / "node", "sync", "add", "/from", f"/{bucket}", "--name", bucket, "--transfers", str(TRANSFERS))
+            began = time.monotonic()
+            headrace(work / "node", "sync", "run", bucket)
+            seconds["ours"].append(time.monotonic() - began)
+            for name, extra in (
+                ("rclone", ()),
+                ("rclone, as many transfers", ("--transfers", str(TRANSFERS), "--checkers", str(TRANSFERS))),
+            ):
+                theirs = f"theirs{number}{len(extra)}"
+                seconds[name].append(rclone(config, "sync", *extra, f"a:{BUCKET}", f"b:{theirs}"))
+                rclone(config, "purge", f"b:{theirs}")
+            rclone(config, "check", "--checkers", "16", f"a:{BUCKET}", f"b:{bucket}")
+        rates = {name: [total_bytes() / MIB / each for each in times] for name, times in seconds.items()}
+        what = f"{SMALL} × 64 KiB + {LARGE} × {LARGE_BYTES // MIB} MiB, MiB/s"
+        emit(
+            "sync_job",
+            "A sync job between two S3 stores",
+            [
+                Row(
+                    f"{what}, × `rclone sync`",
+                    ratio(rates["ours"], rates["rclone"]),
+                    1,
+                    "at least",
+                    rates["ours"],
+                    rates["rclone"],
+                ),
+                Row(
+                    f"{what}, × `rclone sync --transfers {TRANSFERS}`",
+                    ratio(rates["ours"], rates["rclone, as many transfers"]),
+                    1,
+                    "at least",
+                    rates["ours"],
+                    rates["rclone, as many transfers"],
+                ),
+            ],
+            rounds=ROUNDS,
+        )
+
+
+if __name__ == "__main__":
+    main()
