@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.engine import RowMapping
 
 from headrace.ledger import schema
@@ -84,11 +84,6 @@ class SyncTable:
         query = select(table.c.key, table.c.a, table.c.b).where(table.c.sync == name, table.c.key > after)
         with self._database.read() as connection:
             return tuple([SyncPair(*row) for row in connection.execute(query.order_by(table.c.key).limit(limit))])
-
-    def pair_count(self, name: str) -> int:
-        table = schema.sync_pairs
-        with self._database.read() as connection:
-            return connection.execute(select(func.count()).select_from(table).where(table.c.sync == name)).scalar_one()
 
     def commit(
         self, name: str, state: SyncState, agreed: Sequence[SyncPair], dropped: Sequence[str], job: tuple[str, JobProgress]

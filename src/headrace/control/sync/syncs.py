@@ -89,9 +89,10 @@ class Syncs:
     async def remove(self, name: str, *, actor: str) -> None:
         """Forget a sync and what its sides agreed on; no object is touched. Raises `NotFound`."""
         async with self._one_at_a_time:
-            record = await self.get(name)
-            if record.state.job_id and self._jobs.under_way(SYNC, name) is not None:
-                await self._jobs.cancel(record.state.job_id)
+            await self.get(name)
+            running = self._jobs.under_way(SYNC, name)
+            if running is not None:
+                await self._jobs.cancel(running.id)
             await asyncio.to_thread(self._table.remove, name)
         await asyncio.to_thread(self._control.ledger.audit.add, "sync.rm", actor=actor, target=name)
 
