@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from base64 import b64encode
+import re
 from contextlib import suppress
 
+import msgspec
+
 from headrace.control.sync.notes import Note, Notes
-from headrace.model.errors import CorruptData, HeadraceError, NoSuchUpload, Unavailable
+from headrace.model.checksums import Algorithm, ChecksumType, PartSum, checksum, of_parts
+from headrace.model.errors import CorruptData, HeadraceError, NoSuchUpload, Unavailable, Unsupported
+from headrace.model.objects import ObjectInfo
 from headrace.model.reading import Buffer
 from headrace.model.uploads import Part, Upload
 from headrace.model.writing import Attributes, BytesBody
@@ -16,6 +20,9 @@ from headrace.namespace.uploads import NamespaceUploads
 from headrace.stores.parts import parts_etag
 
 _PARTS_PER_PAGE = 1000
+_MD5 = re.compile("[0-9a-f]{32}")
+# A twentieth of an MD5's cost, and the one that S3 keeps of a whole object.
+_SUM = Algorithm.CRC64NVME
 
 
 class PartsOut:
@@ -29,7 +36,8 @@ class PartsOut:
         self._upload: Upload | None = None
         self._held: dict[int, Part] = {}
         self._parts: dict[int, Part] = {}
-        self._digests: dict[int, str] = {}
+        self._sums: dict[int, PartSum] = {}
+        self._all_proved = True
         self._sending: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
@@ -38,9 +46,23 @@ class PartsOut:
         note = await asyncio.to_thread(self._notes.read, self._path) if self._notes is not None else None
         if note is not None and await self._go_on(note, version):
             return
-        self._upload = await self._uploads.begin(self._path, attributes)
+        self._upload = await self._begun(attributes)
         if self._notes is not None:
             await asyncio.to_thread(self._notes.write, self._path, Note(self._upload, version))
+
+    async def _begun(self, attributes: Attributes) -> Upload:
+        """With as much as the store can do of a checksum, and of tags that it keeps from the beginning."""
+        begin, kind = self._uploads.begin, ChecksumType.FULL_OBJECT
+        try:
+            return await begin(self._path, attributes, checksum=_SUM.value, checksum_type=kind)
+        except Unsupported:
+            pass
+        try:
+            return await begin(self._path, attributes)
+        except Unsupported:
+            if not attributes.tags:
+                raise
+        return await self._begun(msgspec.structs.replace(attributes, tags=()))
 
     async def _go_on(self, note: Note, version: str) -> bool:
         try:
@@ -69,13 +91,24 @@ class PartsOut:
         if self._failure is not None:
             raise self._failure
 
-    async def sent(self) -> tuple[tuple[Part, ...], str]:
-        """All parts, when the store has them, and the ETag that they make where those are MD5s."""
+    async def sent(self) -> tuple[Part, ...]:
+        """All parts, when the store has them."""
         while self._sending:
             await asyncio.wait(self._sending)
         self.check()
-        numbers = sorted(self._parts)
-        return tuple([self._parts[n] for n in numbers]), parts_etag([Part(n, self._digests[n]) for n in numbers])
+        return tuple([self._parts[number] for number in sorted(self._parts)])
+
+    def proves(self, made: ObjectInfo) -> bool:
+        """Whether what the store says of the object shows that it is these parts."""
+        sums = [self._sums[number] for number in sorted(self._sums)]
+        if made.size != sum([part.length for part in sums]):
+            return False
+        told = dict(made.checksums).get(_SUM.value)
+        if told is not None:
+            return told == of_parts(_SUM, ChecksumType.FULL_OBJECT, sums)
+        parts = [self._parts[number] for number in sorted(self._parts)]
+        is_md5 = all(_MD5.fullmatch(part.etag) for part in parts)
+        return self._all_proved and is_md5 and made.etag == parts_etag(parts)
 
     @property
     def upload(self) -> Upload:
@@ -103,13 +136,14 @@ class PartsOut:
 
     async def _send(self, number: int, data: Buffer) -> None:
         try:
-            digest = await asyncio.to_thread(_md5, data)
-            self._digests[number] = digest.hex()
+            wanted = checksum(_SUM, data)
             part = self._held.get(number)
-            if part is None or part.size != len(data) or part.etag != digest.hex():
-                body = BytesBody(data, (("md5", b64encode(digest).decode()),))
-                part = await self._uploads.put(self.upload, number, body)
+            if part is None or part.size != len(data) or not await _is_proved(part, wanted, data):
+                sums = ((_SUM.value, wanted),) if self.upload.checksum else ()
+                part = await self._uploads.put(self.upload, number, BytesBody(data, sums))
+                self._all_proved = self._all_proved and await _is_proved(part, wanted, data)
             self._parts[number] = part
+            self._sums[number] = PartSum(wanted, len(data))
         except Exception as error:  # noqa: BLE001  whatever it is: raised by whoever waits for the parts
             self._failure = self._failure or error
 
@@ -119,8 +153,16 @@ class PartsOut:
         self._room.release()
 
 
-def _md5(data: Buffer) -> bytes:
-    return hashlib.md5(data, usedforsecurity=False).digest()
+async def _is_proved(part: Part, wanted: str, data: Buffer) -> bool:
+    """Whether what the store says of a part shows that it is `data`: by the checksum `wanted`, else by the MD5 that ETags are."""
+    told = dict(part.checksums).get(_SUM.value)
+    if told is not None:
+        return told == wanted
+    return _MD5.fullmatch(part.etag) is not None and part.etag == await asyncio.to_thread(_md5, data)
+
+
+def _md5(data: Buffer) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def check_sum(path: str, wanted: str, found: str) -> None:
