@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -51,7 +52,7 @@ def rclone_config(work: Path, remotes: dict[str, Peer]) -> Path:
 def rclone(config: Path, *arguments: str) -> float:
     """Seconds that a command of rclone takes."""
     began = time.monotonic()
-    subprocess.run([str(peers.BIN / "rclone"), "--config", str(config), *arguments], check=True)
+    subprocess.run([str(peers.BIN / "rclone"), "--config", str(config), "-q", *arguments], check=True)
     return time.monotonic() - began
 
 
@@ -60,11 +61,6 @@ def headrace(node: Path, *arguments: str) -> str:
     return subprocess.run(
         command, check=True, capture_output=True, text=True, env={**os.environ, "BENCH_SECRET": peers.SECRET}
     ).stdout
-
-
-def emptied(config: Path, bucket: str) -> None:
-    """The destination as it was before, in a bucket of its own: nothing waits for what another round left to be removed."""
-    rclone(config, "mkdir", f"b:{bucket}")
 
 
 def mounts(origin: Peer, target: Peer, buckets: list[str]) -> str:
@@ -93,7 +89,7 @@ def main() -> None:
         shutil.rmtree(work / "data")
         ours = [f"ours{number}" for number in range(ROUNDS)]
         for bucket in ours:
-            emptied(config, bucket)
+            rclone(config, "mkdir", f"b:{bucket}")
         stack.enter_context(peers.headrace(work, mounts(servers["a"], servers["b"], ours), processes=2))
         seconds: dict[str, list[float]] = {"ours": [], "rclone": [], "rclone, as many transfers": []}
         for number, bucket in enumerate(ours):
@@ -107,8 +103,10 @@ def main() -> None:
             ):
                 theirs = f"theirs{number}{len(extra)}"
                 seconds[name].append(rclone(config, "sync", *extra, f"a:{BUCKET}", f"b:{theirs}"))
-                rclone(config, "purge", f"b:{theirs}")
             rclone(config, "check", "--checkers", "16", f"a:{BUCKET}", f"b:{bucket}")
+        for server in servers.values():
+            for pid in server.pids:
+                os.kill(pid, signal.SIGKILL)  # ending politely takes it long, and its data is thrown away
         rates = {name: [total_bytes() / MIB / each for each in times] for name, times in seconds.items()}
         what = f"{SMALL} × 64 KiB + {LARGE} × {LARGE_BYTES // MIB} MiB, MiB/s"
         emit(
