@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import peers
@@ -49,11 +50,18 @@ def rclone_config(work: Path, remotes: dict[str, Peer]) -> Path:
     return config
 
 
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes, begun when the disk has what was written before."""
+    os.sync()
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
 def rclone(config: Path, *arguments: str) -> float:
     """Seconds that a command of rclone takes."""
-    began = time.monotonic()
-    subprocess.run([str(peers.BIN / "rclone"), "--config", str(config), "-q", *arguments], check=True)
-    return time.monotonic() - began
+    command = [str(peers.BIN / "rclone"), "--config", str(config), "-q", *arguments]
+    return timed(lambda: subprocess.run(command, check=True))
 
 
 def headrace(node: Path, *arguments: str) -> str:
@@ -94,15 +102,10 @@ def main() -> None:
         seconds: dict[str, list[float]] = {"ours": [], "rclone": [], "rclone, as many transfers": []}
         for number, bucket in enumerate(ours):
             headrace(work / "node", "sync", "add", "/from", f"/{bucket}", "--name", bucket, "--transfers", str(TRANSFERS))
-            began = time.monotonic()
-            headrace(work / "node", "sync", "run", bucket)
-            seconds["ours"].append(time.monotonic() - began)
-            for name, extra in (
-                ("rclone", ()),
-                ("rclone, as many transfers", ("--transfers", str(TRANSFERS), "--checkers", str(TRANSFERS))),
-            ):
-                theirs = f"theirs{number}{len(extra)}"
-                seconds[name].append(rclone(config, "sync", *extra, f"a:{BUCKET}", f"b:{theirs}"))
+            as_many = ("--transfers", str(TRANSFERS), "--checkers", str(TRANSFERS))
+            seconds["rclone"].append(rclone(config, "sync", f"a:{BUCKET}", f"b:theirs{number}"))
+            seconds["ours"].append(timed(lambda bucket=bucket: headrace(work / "node", "sync", "run", bucket)))
+            seconds["rclone, as many transfers"].append(rclone(config, "sync", *as_many, f"a:{BUCKET}", f"b:theirs{number}-many"))
             rclone(config, "check", "--checkers", "16", f"a:{BUCKET}", f"b:{bucket}")
         for server in servers.values():
             for pid in server.pids:

@@ -13,8 +13,8 @@ from headrace.ledger.sync_records import SyncCounts, SyncPair, SyncState
 from headrace.ledger.syncs import SyncTable
 from headrace.model.errors import HeadraceError
 
-COMMIT_AT = 2000
-"""So many pairs wait at most to be written down while a plan is made."""
+COMMIT_AT = 20_000
+"""So many pairs wait at most to be written down while a plan is made: a disk that takes its time holds nothing up until then."""
 
 
 class Books:
