@@ -12,9 +12,10 @@ import pytest
 from headrace.console.cli import main
 from headrace.console.cmd_syncs import default_name
 from headrace.console.sync_client import SyncClient
+from headrace.control.sync.steps import SidePage
 from headrace.ledger.records import JobState
 from headrace.ledger.sync_records import Mode, SyncSpec
-from headrace.model.errors import NotFound, SettingsError, Unavailable
+from headrace.model.errors import AccessDenied, NotFound, SettingsError
 from headrace.model.mounts import MountSpec, WriteMode
 from support.console import ServedConsole, served_console
 from support.syncing import SyncNode, bodies
@@ -116,12 +117,19 @@ def test_errors_of_the_server_come_as_themselves(served: ServedConsole, node: Sy
         list(client.plan(SyncSpec("s", "/a", "/nowhere", Mode.MIRROR)))
 
 
-def test_a_plan_that_breaks_off_says_why(served: ServedConsole, node: SyncNode) -> None:
+def test_a_plan_that_breaks_off_says_why(served: ServedConsole, node: SyncNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = node.side_page
+
+    async def refusing(path: str, *, after: str, limit: int) -> SidePage:
+        if path == "/a" and after:
+            raise AccessDenied("the rest is not yours to see")
+        return await listed(path, after=after, limit=limit)
+
+    monkeypatch.setattr(node, "side_page", refusing)
     node.page_limit = 1
     parts = SyncClient(served.client).plan(SyncSpec("s", "/a", "/b"))
     assert next(parts).steps
-    node.side_failures["/a"] = Unavailable("the store went away")
-    with pytest.raises(Unavailable, match="the store went away"):
+    with pytest.raises(AccessDenied, match="not yours to see"):
         list(parts)
 
 
