@@ -46,16 +46,20 @@ class SyncClient:
         """The plan as it is made, a part at a time."""
         connection, response = self._wire.open("POST", "/plan", spec)
         try:
-            while line := response.readline():
-                said = msgspec.json.decode(line, type=messages.PlanLine)
+            while (said := self._next(response)) is not None:
                 if said.error is not None:
                     raise error_of(said.error)
                 if said.planned is not None:
                     yield said.planned
-        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
-            raise Unavailable(f"{self._wire.url} broke off while it told the plan ({error}): try again") from error
         finally:
             connection.close()
+
+    def _next(self, response: http.client.HTTPResponse) -> messages.PlanLine | None:
+        try:
+            line = response.readline()
+            return msgspec.json.decode(line, type=messages.PlanLine) if line else None
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+            raise Unavailable(f"{self._wire.url} broke off while it told the plan ({error}): try again") from error
 
 
 def _at(name: str) -> str:
