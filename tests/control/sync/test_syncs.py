@@ -136,6 +136,32 @@ async def test_a_plan_changes_nothing(rig: Rig) -> None:
     assert await rig.syncs.all() == ()
 
 
+async def test_a_plan_under_the_name_of_another_sync_knows_nothing_of_it(rig: Rig) -> None:
+    await rig.syncs.add(SPEC, actor="t")
+    rig.node.a.put("k", b"1")
+    await rig.over(await rig.syncs.run("s"))
+    await rig.node.b.delete("k")
+    same = [part async for part in rig.syncs.plan(SPEC)]
+    assert [step.verb for part in same for step in part.steps] == ["delete"]
+    other = [part async for part in rig.syncs.plan(msgspec.structs.replace(SPEC, b="/b/deeper"))]
+    assert [step.verb for part in other for step in part.steps] == ["copy"]
+
+
+async def test_a_run_that_cannot_begin_is_refused_and_remembered_and_holds_no_other_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncs_module, "_LOOK_EVERY_S", 0.01)
+    broken = msgspec.structs.replace(SPEC, name="broken", b="/gone", schedule="1s")
+    assert rig.ledger.syncs.add(broken) is not None
+    await rig.syncs.add(msgspec.structs.replace(SPEC, schedule="1s"), actor="t")
+    rig.node.a.put("k", b"1")
+    await rig.syncs.start()
+    await rig.until(lambda: "k" in bodies(rig.node.b))
+    assert "nothing is mounted at /gone" in (await rig.syncs.get("broken")).state.error
+    with pytest.raises(NotFound):
+        await rig.syncs.run("broken")
+
+
 async def test_a_sync_runs_when_it_is_due_and_not_while_paused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syncs_module, "_LOOK_EVERY_S", 0.01)
     await rig.syncs.add(msgspec.structs.replace(SPEC, schedule="1s"), actor="t")

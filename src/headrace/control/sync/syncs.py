@@ -118,6 +118,9 @@ class Syncs:
     async def plan(self, spec: SyncSpec) -> AsyncGenerator[Planned]:
         """What a run would do now, some at a time, and nothing is done. Raises as `add`."""
         await asyncio.to_thread(self.check, spec)
+        known = await asyncio.to_thread(self._table.get, spec.name)
+        if known is not None and (known.spec.a, known.spec.b) != (spec.a, spec.b):
+            spec = msgspec.structs.replace(spec, name="")  # what another sync agreed on says nothing here
         merge = Merge(rules_of(spec))
         async with aclosing(decisions(merge, spec, self._node, self._table, self._pause)) as drawn:
             async for some in drawn:
@@ -172,8 +175,14 @@ class Syncs:
         )
 
     async def _begin(self, record: SyncRecord, *, force: bool) -> JobRecord:
-        """Under `_one_at_a_time`."""
-        state = msgspec.structs.replace(record.state, force=force, started_s=self._control.clock.time())
+        """Under `_one_at_a_time`. What keeps a run from beginning is remembered, and raised."""
+        state = msgspec.structs.replace(record.state, force=force, started_s=self._control.clock.time(), error="")
+        try:
+            await asyncio.to_thread(self.check, record.spec)
+        except HeadraceError as error:
+            failed = msgspec.structs.replace(state, force=False, ended_s=state.started_s, error=str(error))
+            await asyncio.to_thread(self._table.put_state, record.spec.name, failed)
+            raise
         await asyncio.to_thread(self._table.put_state, record.spec.name, state)
         return await self._jobs.begin(SYNC, record.spec.name, again=state.job_id)
 
@@ -181,31 +190,32 @@ class Syncs:
         while True:
             try:
                 await self._begin_due()
-            except HeadraceError as error:
-                _log.warning("the schedules of syncs: %s", error)
             except Exception:  # noqa: BLE001 - one error must not end all schedules
                 _log.exception("the schedules of syncs: nobody foresaw this")
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _begin_due(self) -> None:
         told, self._told = self._told, set()
-        now_s = self._control.clock.time()
         for record in await self.all():
-            schedule, state = parse_schedule(record.spec.schedule), record.state
-            started_s = state.started_s or _before(record, schedule.every_s)
-            due = is_due(schedule, now_s=now_s, started_s=started_s, ended_s=state.ended_s)
-            if schedule.is_live and told:
-                due = due or bool(told & await asyncio.to_thread(self._buckets, record.spec))
-            if due and not record.paused and self._jobs.under_way(SYNC, record.spec.name) is None:
-                await self.run(record.spec.name)
+            name = record.spec.name
+            if record.paused or self._jobs.under_way(SYNC, name) is not None:
+                continue
+            try:
+                if await asyncio.to_thread(self._is_due, record, told):
+                    await self.run(name)
+            except HeadraceError as error:
+                _log.warning("sync %s did not begin: %s", name, error)
+
+    def _is_due(self, record: SyncRecord, told: set[str]) -> bool:
+        schedule, state = parse_schedule(record.spec.schedule), record.state
+        if schedule.is_live and told and told & self._buckets(record.spec):
+            return True
+        # One that has not run yet begins at once where it has an interval, and at the next of its times of day.
+        started_s = state.started_s or record.created_s - schedule.every_s
+        return is_due(schedule, now_s=self._control.clock.time(), started_s=started_s, ended_s=state.ended_s)
 
     def _buckets(self, spec: SyncSpec) -> set[str]:
         """Buckets in which the sides may lie."""
         mounts = [self._mount_of(path) for path in (spec.a, spec.b)]
         stores = [member.store for mount in mounts for member in mount.union or (mount,)]
         return {store.removeprefix("s3://").partition("/")[0] for store in stores if store.startswith("s3://")}
-
-
-def _before(record: SyncRecord, every_s: float) -> float:
-    """A sync that has not run yet: one with an interval begins at once, one with times of day at the next of them."""
-    return record.created_s - every_s
