@@ -139,6 +139,10 @@ def killed_beyond(node: RunningNode, at_least: int, home: Path, config: str) -> 
     return again, done
 
 
+HALF_A_SECOND = 100
+"""Objects that 12 MiB/s, their burst and the transfers under way come to in that time, and some on a slow machine."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["mirror", "two-way"])
 def test_a_sync_that_is_killed_goes_on_and_its_counts_are_right(tmp_path: Path, sides: tuple[Path, Path], mode: str) -> None:
@@ -157,9 +161,9 @@ def test_a_sync_that_is_killed_goes_on_and_its_counts_are_right(tmp_path: Path, 
         until(lambda: json.loads(node.cli("jobs", "--json").stdout)[0]["state"] == "done")
         counts = shown(node, "s")["state"]["initial"]
         assert files(b) == files(a)
-        # What was copied at the very moment of a kill was not written down: it is found again, or copied once more.
         assert counts["to_b"] + counts["agreed"] == 401
-        assert counts["to_b"] >= 401 - 3 * 16
+        # What was copied in the half second before a kill was not written down: it is found again, or copied once more.
+        assert counts["agreed"] <= 3 * HALF_A_SECOND
         assert shown(node, "s")["state"]["initial_done"]
         assert "nothing to do" in node.cli("sync", "run", "s", "--dry-run").stdout
         assert not list((node.home / "syncs").glob("*.json"))
