@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from support.fuse_mount import require_fuse
 from support.node import RunningNode, running_node
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+PAGES = sorted(page for page in (ROOT / "docs" / "how-to").glob("*.md") if "```python" in page.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,20 @@ def test_the_lines_of_a_how_to_page_do_what_they_say(page: Path, sales: RunningN
     }
     done = subprocess.run([sys.executable, "-c", lines], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.servers
+def test_the_commands_of_the_sync_page_print_what_it_shows(sales: RunningNode, tmp_path: Path) -> None:
+    """Lines that begin with a dollar sign are run; each line below one is among what it prints."""
+    blocks = re.findall(r"^```console\n(.*?)^```", (ROOT / "docs" / "how-to" / "sync.md").read_text(), re.DOTALL | re.MULTILINE)
+    printed: list[str] = []
+    for line in "".join(blocks).replace("/srv/archive", str(tmp_path)).splitlines():
+        if line.startswith("$ headrace "):
+            done = sales.cli(*shlex.split(line.removeprefix("$ headrace ")))
+            printed = done.stdout.splitlines()
+        else:
+            assert line in printed, printed
+    assert printed == ["shared is removed; the objects stay as they are"]
 
 
 def test_every_page_that_is_linked_exists() -> None:

@@ -24,6 +24,7 @@ from headrace.cache.locking import lock_process_memory, require_locked_memory
 from headrace.cache.manage import free_mount
 from headrace.cache.marks import Marks
 from headrace.cache.pages import PageCache
+from headrace.cache.past import PastCache
 from headrace.cache.settings import CacheSettings
 from headrace.cache.store import CachedStore, CacheOptions
 from headrace.cache.touches import Group
@@ -353,6 +354,55 @@ def scratch_of(store: Store) -> tuple[ScratchStore, ...]:
     if isinstance(store, UnionStore):
         return tuple(scratch for member in store.members for scratch in scratch_of(member))
     return ()
+
+
+def past_cache(store: Store) -> Store:
+    """The same objects for work that passes over everything once. What waits in a journal is seen through the journal."""
+    if isinstance(store, (CachedStore, CacheWrites)):
+        return PastCache(store if isinstance(store, CachedStore) else store.cached)
+    if isinstance(store, UnionStore):
+        target = store.members.index(store.write_target)
+        return UnionStore(tuple([past_cache(member) for member in store.members]), write_target=target)
+    return store
+
+
+def void(store: Store, key: str) -> None:
+    """What was known of a key of a `past_cache` store is void: the object was changed past it."""
+    if isinstance(store, PastCache):
+        store.replaced(key)
+
+
+@dataclass(frozen=True, slots=True)
+class JointPlaces:
+    """Two mounts of one service under one identity: `origin` and `target` are what their keys begin with in `spec`'s store."""
+
+    spec: MountSpec
+    origin: str
+    target: str
+
+    @property
+    def identity(self) -> str:
+        return self.spec.identity()
+
+
+def joint_places(origin: Mount, target: Mount) -> JointPlaces | None:
+    """How both mounts are one store that copies by itself; None where they are not, or where that may not be."""
+    one, other = origin.spec, target.spec
+    if not isinstance(target.store, PastCache) or not (one.store.startswith("s3://") and other.store.startswith("s3://")):
+        return None
+    if (one.endpoint.rstrip("/"), one.credentials, one.region) != (other.endpoint.rstrip("/"), other.credentials, other.region):
+        return None
+    return JointPlaces(msgspec.structs.replace(other, store="s3://"), _beginning(one), _beginning(other))
+
+
+def _beginning(spec: MountSpec) -> str:
+    place = spec.store.removeprefix("s3://").strip("/")
+    return f"{place}/" if place else ""
+
+
+def joint_store(places: JointPlaces, parts: Parts) -> Store:
+    """The account that both are parts of, without a cache."""
+    return bare_store(places.spec, parts, mount=places.spec.path)
 
 
 async def _retire(store: Store) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from headrace.control import jobs as jobs_module
-from headrace.control.jobs import PARALLEL_LOADS, JobRunner
+from headrace.control.jobs import JobRunner
+from headrace.control.load_run import PARALLEL_LOADS
 from headrace.ledger.ledger import Ledger
 from headrace.ledger.records import JobRecord, JobState
 from headrace.model.clock import SystemClock

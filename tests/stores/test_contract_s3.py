@@ -27,9 +27,9 @@ from headrace.stores.contract import StoreContract, read_all
 from headrace.stores.contract_buckets import BucketsContract
 from headrace.stores.contract_tools import ATTRIBUTES, PIECE, PiecesBody, agree
 from headrace.stores.contract_writing import WritingContract
+from headrace.stores.keys import PROOF_NAME
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3 import from_spec
-from headrace.stores.s3_proofs import NAME
 from headrace.stores.store import Store
 from support.processes import free_port
 from support.s3_stores import s3_account
@@ -83,7 +83,7 @@ class S3Contract(StoreContract, WritingContract):
         uploads = await asyncio.to_thread(client.list_multipart_uploads, Bucket=self.bucket)
         objects = await asyncio.to_thread(client.list_objects_v2, Bucket=self.bucket)
         keys = [entry["Key"] for entry in objects.get("Contents", ())]
-        return [upload["UploadId"] for upload in uploads.get("Uploads", ())] + [key for key in keys if NAME in key]
+        return [upload["UploadId"] for upload in uploads.get("Uploads", ())] + [key for key in keys if PROOF_NAME in key]
 
     @pytest.mark.parametrize("count", [10, 70, 200])
     async def test_a_write_in_parts_that_is_given_up_leaves_none(self, store: Store, count: int) -> None:

@@ -30,9 +30,9 @@ from headrace.model.reading import Buffer
 from headrace.model.uploads import MAX_PART_NUMBER, Part, Upload
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.stores.contract_tools import BoomError, PiecesBody
+from headrace.stores.keys import PROOF_NAME
 from headrace.stores.s3 import S3Store
 from headrace.stores.s3_parts import FIRST_PART_BYTES, BodyCutter, growing_part_bytes, part_bytes
-from headrace.stores.s3_proofs import NAME
 from support.s3_stores import s3_requests
 from support.scripted import Answer, Scripted, http_answer, scripted
 
@@ -198,7 +198,7 @@ async def test_a_store_that_ignores_conditions_is_never_given_one(use: Use) -> N
         with pytest.raises(Unsupported, match="does not obey"):
             await outcome(server, use)
     assert written(server)
-    assert all(NAME in first for first in written(server))
+    assert all(PROOF_NAME in first for first in written(server))
 
 
 async def test_a_verdict_is_kept() -> None:

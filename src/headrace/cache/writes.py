@@ -76,7 +76,7 @@ class CacheWrites(Store):
             self.cached.knowledge.replaced(key)
 
     def multipart(self) -> Multipart:
-        return _CacheUploads(self._inner.multipart(), self.cached)
+        return CacheUploads(self._inner.multipart(), self.cached)
 
     def buckets(self) -> Buckets:
         return self._inner.buckets()
@@ -136,8 +136,8 @@ class _KeptBody(Body):
         return self._inner.checksums()
 
 
-class _CacheUploads(Multipart):
-    """Only what makes an object seen concerns the cache."""
+class CacheUploads(Multipart):
+    """Uploads of the store behind `cached`. Only what makes an object seen concerns the cache."""
 
     def __init__(self, inner: Multipart, cached: CachedStore) -> None:
         self._inner = inner

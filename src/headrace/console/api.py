@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from headrace.console import messages
-from headrace.console.guard import MAX_BODY_BYTES
+from headrace.console.answers import ACTOR, Handler, answering, json_answer, read_body, read_bytes
 from headrace.control.jobs import JobRunner
 from headrace.control.node_view import NodeStats, NodeView
 from headrace.control.notifications import parse_notification
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
-from headrace.model import errors
+from headrace.control.sync.syncs import Syncs
 from headrace.model.errors import HeadraceError, SettingsError
 from headrace.model.mounts import MountSpec
 
-_T = TypeVar("_T")
-Handler = Callable[[Request], Awaitable[Response]]
-
-ACTOR = "admin"
 MAX_JOBS_SHOWN = 200
-
-_STATUS: tuple[tuple[type[HeadraceError], int], ...] = (
-    (errors.NotFound, 404),
-    (errors.AccessDenied, 403),
-    (errors.VersionChanged, 409),
-    (errors.SettingsError, 400),
-    (errors.InvalidKey, 400),
-    (errors.Unsupported, 501),
-    (errors.Unavailable, 503),
-)
 
 
 class Api:
@@ -47,12 +29,15 @@ class Api:
         node: NodeView,
         operations: Operations,
         jobs: JobRunner,
+        syncs: Syncs,
+        *,
         stats: Callable[[], Awaitable[NodeStats]],
     ) -> None:
         self._control = control
         self._node = node
         self._operations = operations
         self._jobs = jobs
+        self._syncs = syncs
         self._stats = stats
 
     def routes(self) -> list[BaseRoute]:
@@ -74,49 +59,49 @@ class Api:
             ("GET", "/pins", self.list_pins),
             ("POST", "/pin", self.pin),
         )
-        return [Route(f"/api/v1{path}", _answering(handler), methods=[method]) for method, path, handler in table]
+        return [Route(f"/api/v1{path}", answering(handler), methods=[method]) for method, path, handler in table]
 
     async def list_mounts(self, _request: Request) -> Response:
         health = {mount.path: mount for mount in (await self._node.stats()).mounts}
         entries = self._control.mounts()
-        return _json(tuple(messages.MountView(e.spec, e.origin, health.get(e.spec.path)) for e in entries))
+        return json_answer(tuple(messages.MountView(e.spec, e.origin, health.get(e.spec.path)) for e in entries))
 
     async def add_mount(self, request: Request) -> Response:
-        spec = await _body(request, MountSpec)
+        spec = await read_body(request, MountSpec)
         await self._operations.add_mount(spec, actor=ACTOR)
-        return _json(messages.Mounted(await self._is_empty(spec.path)), status=201)
+        return json_answer(messages.Mounted(await self._is_empty(spec.path)), status=201)
 
     async def replace_mount(self, request: Request) -> Response:
-        wanted = await _body(request, messages.ReplaceMount)
+        wanted = await read_body(request, messages.ReplaceMount)
         await self._operations.replace_mount(wanted.spec, expected=wanted.expected, actor=ACTOR)
-        return _json(messages.Done())
+        return json_answer(messages.Done())
 
     async def remove_mount(self, request: Request) -> Response:
-        wanted = await _body(request, messages.RemoveMount)
+        wanted = await read_body(request, messages.RemoveMount)
         await self._operations.remove_mount(wanted.path, actor=ACTOR)
-        return _json(messages.Done())
+        return json_answer(messages.Done())
 
     async def stats(self, _request: Request) -> Response:
-        return _json(await self._stats())
+        return json_answer(await self._stats())
 
     async def list_jobs(self, _request: Request) -> Response:
-        return _json(await self._jobs.recent(MAX_JOBS_SHOWN))
+        return json_answer(await self._jobs.recent(MAX_JOBS_SHOWN))
 
     async def get_job(self, request: Request) -> Response:
-        return _json(await self._jobs.get(request.path_params["id"]))
+        return json_answer(await self._jobs.get(request.path_params["id"]))
 
     async def cancel_job(self, request: Request) -> Response:
-        return _json(await self._jobs.cancel(request.path_params["id"]))
+        return json_answer(await self._jobs.cancel(request.path_params["id"]))
 
     async def resume_job(self, request: Request) -> Response:
-        return _json(await self._jobs.resume(request.path_params["id"]))
+        return json_answer(await self._jobs.resume(request.path_params["id"]))
 
     async def load(self, request: Request) -> Response:
-        wanted = await _body(request, messages.LoadRequest)
+        wanted = await read_body(request, messages.LoadRequest)
         if not wanted.path.startswith("/"):
             raise SettingsError(f"{wanted.path!r} is not a path of the namespace: begin with a slash")
         self._check_mounted(wanted.path)
-        return _json(await self._jobs.load(wanted.path), status=202)
+        return json_answer(await self._jobs.load(wanted.path), status=202)
 
     async def _is_empty(self, path: str) -> bool:
         try:
@@ -130,61 +115,26 @@ class Api:
             self._control.mount(path)
 
     async def free(self, request: Request) -> Response:
-        wanted = await _body(request, messages.FreeRequest)
-        return _json(messages.Freed(await self._operations.free(wanted.path, prefix=wanted.prefix, actor=ACTOR)))
+        wanted = await read_body(request, messages.FreeRequest)
+        return json_answer(messages.Freed(await self._operations.free(wanted.path, prefix=wanted.prefix, actor=ACTOR)))
 
     async def events(self, request: Request) -> Response:
-        objects = parse_notification(await _bytes(request))
+        objects = parse_notification(await read_bytes(request))
         await self._node.changed(objects)
-        return _json(messages.Noted(len(objects)))
+        self._syncs.told(objects)
+        return json_answer(messages.Noted(len(objects)))
 
     async def staged(self, request: Request) -> Response:
-        return _json(await self._node.staged(request.query_params.get("path", "/")))
+        return json_answer(await self._node.staged(request.query_params.get("path", "/")))
 
     async def settle(self, request: Request) -> Response:
-        wanted = await _body(request, messages.SettleRequest)
+        wanted = await read_body(request, messages.SettleRequest)
         await self._operations.settle(wanted.conflict, ours=wanted.ours, actor=ACTOR)
-        return _json(messages.Done())
+        return json_answer(messages.Done())
 
     async def list_pins(self, _request: Request) -> Response:
-        return _json(messages.Pins(self._control.ledger.state.pins()))
+        return json_answer(messages.Pins(self._control.ledger.state.pins()))
 
     async def pin(self, request: Request) -> Response:
-        wanted = await _body(request, messages.PinRequest)
-        return _json(messages.Done(await self._operations.pin(wanted.path, wanted.on, actor=ACTOR)))
-
-
-def _answering(handler: Handler) -> Handler:
-    """Errors of our tree become their status and an `ErrorBody`."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except HeadraceError as error:
-            status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-            return _json(messages.ErrorBody(type(error).__name__, str(error), error.path), status=status)
-
-    return answer
-
-
-async def _bytes(request: Request) -> bytes:
-    taken = bytearray()
-    async for chunk in request.stream():
-        taken += chunk
-        if len(taken) > MAX_BODY_BYTES:
-            raise SettingsError(f"the body has more than {MAX_BODY_BYTES} bytes")
-    return bytes(taken)
-
-
-async def _body(request: Request, kind: type[_T]) -> _T:
-    taken = await _bytes(request)
-    try:
-        return msgspec.json.decode(taken, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the request's body: {error}") from error
-    except RecursionError as error:
-        raise SettingsError("the request's body is nested too deeply") from error
-
-
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+        wanted = await read_body(request, messages.PinRequest)
+        return json_answer(messages.Done(await self._operations.pin(wanted.path, wanted.on, actor=ACTOR)))

@@ -20,12 +20,14 @@ from headrace.console.api import Api
 from headrace.console.guard import Guard
 from headrace.console.messages import ErrorBody
 from headrace.console.metrics import CONTENT_TYPE, render
+from headrace.console.sync_api import SyncApi
 from headrace.control.feed import Feed
 from headrace.control.feeds import Feeds
 from headrace.control.jobs import JobRunner
 from headrace.control.node_view import NodeStats, NodeView
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
+from headrace.control.sync.syncs import Syncs
 
 _READY_POLL_S = 0.2
 _HERE = Path(__file__).parent
@@ -42,11 +44,12 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     jobs = JobRunner(control.ledger.jobs, node, control.clock)
     feeds = Feeds([Feed(source.name, source.open, node, control.clock) for source in control.sources])
     operations = Operations(control, node)
+    syncs = Syncs(control, node, jobs)
 
     async def stats() -> NodeStats:
         return msgspec.structs.replace(await node.stats(), feeds=feeds.stats())
 
-    api = Api(control, node, operations, jobs, stats)
+    api = Api(control, node, operations, jobs, syncs, stats=stats)
     pages = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
     static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
 
@@ -72,6 +75,7 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         await jobs.start()
+        await syncs.start()
         feeds.start()
         pinning = asyncio.create_task(_hold_pins(node, operations))
         try:
@@ -79,6 +83,7 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
         finally:
             pinning.cancel()
             await asyncio.gather(pinning, return_exceptions=True)
+            await syncs.stop()
             await asyncio.gather(jobs.stop(), feeds.stop())
 
     names = frozenset(name.lower() for name in control.settings.hosts)
@@ -90,6 +95,7 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             *api.routes(),
+            *SyncApi(syncs).routes(),
         ],
         exception_handlers={HTTPException: _no_route},
         middleware=[Middleware(Guard, token=control.admin_token(), names=names, events_token=control.events_token())],

@@ -20,6 +20,7 @@ MEASUREMENTS = (
     "tpch",
     "writes",
     "fuse",
+    "sync_job",
     "listing",
     "startup_memory",
     "million_pages",

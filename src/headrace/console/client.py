@@ -1,37 +1,28 @@
-"""The admin API's client: standard library only, so that commands start fast."""
+"""The admin API's client: what a running node is asked to do."""
 
 from __future__ import annotations
 
-import http.client
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, urlsplit
-
-import msgspec
+from urllib.parse import quote
 
 from headrace.console import messages
+from headrace.console.wire import Wire
 from headrace.control.node_view import NodeStats, StagedConflict, StagedWrites
 from headrace.ledger.records import JobRecord
-from headrace.model.errors import AccessDenied, HeadraceError, SettingsError, Unavailable, error_named
+from headrace.model.errors import SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
 from headrace.node.home import read_addresses
 
 _T = TypeVar("_T")
-
-TIMEOUT_S = 60.0
-"""A new mount is tried before the answer comes; that takes as long as its store takes."""
-_PROBE_S = 2.0
-_MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 
 class AdminClient:
     """Each call is one request on a connection of its own. Raises the error that the server raised."""
 
     def __init__(self, url: str, token: str) -> None:
-        parts = urlsplit(url)
         self.url = url
-        self._host = parts.hostname or "127.0.0.1"
-        self._port = parts.port or 80
+        self.wire = Wire(url, token)
         self._token = token
 
     @property
@@ -89,42 +80,11 @@ class AdminClient:
         return self._call("POST", "/pin", messages.Done, messages.PinRequest(path, on)).changed
 
     def _call(self, method: str, path: str, answer: type[_T], body: object = None) -> _T:
-        status, data = self._ask(method, f"/api/v1{path}", None if body is None else msgspec.json.encode(body), TIMEOUT_S)
-        try:
-            if status < 400:
-                return msgspec.json.decode(data, type=answer)
-            refused = msgspec.json.decode(data, type=messages.ErrorBody)
-        except msgspec.DecodeError as error:
-            raise Unavailable(f"{self.url} answered {status} in words of another release: run the same ({error})") from error
-        if status == 401:
-            raise AccessDenied(f"{self.url} does not know this token: is another node running there, with another home?")
-        raise _error_of(refused)
-
-    def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
-        headers = {"authorization": f"Bearer {self._token}"}
-        if body is not None:
-            headers["content-type"] = "application/json"
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
-        try:
-            connection.request(method, path, body=body, headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read(_MAX_ANSWER_BYTES)
-        except (OSError, http.client.HTTPException) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-            raise Unavailable(f"{self.url} does not answer ({reason}): try `headrace doctor`") from error
-        finally:
-            connection.close()
+        return self.wire.call(method, path, answer, body)
 
     def answers(self) -> bool:
         """Whether a node serves there."""
-        try:
-            return self._ask("GET", "/healthz", None, _PROBE_S)[0] == 200
-        except Unavailable:
-            return False
-
-
-def _error_of(body: messages.ErrorBody) -> HeadraceError:
-    return (error_named(body.kind) or HeadraceError)(body.message, path=body.path)
+        return self.wire.answers()
 
 
 def find_server(home: Path, control_listen: str) -> AdminClient | None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import click
 
 from headrace.console.client import AdminClient, need_server
+from headrace.console.following import follow, summary
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, print_table, say, show_time, warn
-from headrace.ledger.records import JobProgress, JobRecord, JobState
+from headrace.ledger.records import JobRecord, JobState
 from headrace.model.units import format_size
-
-_POLL_S = 0.25
 
 
 def _server(invocation: Invocation) -> AdminClient:
@@ -41,14 +35,14 @@ def load(invocation: Invocation, path: str | None, resume: str | None, detach: b
     record = server.load(_plain(path)) if path is not None else server.resume_job(resume or "")
     if not detach:
         try:
-            record = _follow(server, record, quiet=invocation.as_json)
+            record = follow(server, record, "loading", quiet=invocation.as_json)
         except KeyboardInterrupt:
             warn(f"job {record.id} goes on: `headrace jobs` shows it, `headrace jobs --cancel {record.id}` stops it")
             return 1
     if invocation.as_json:
         print_json(record)
     else:
-        say(_summary(record))
+        say(summary(record))
     if record.state is JobState.DONE and not record.progress.objects_known:
         warn(f"headrace: nothing is at {record.target}: `headrace ls` shows what there is")
         return 1
@@ -57,50 +51,6 @@ def load(invocation: Invocation, path: str | None, resume: str | None, detach: b
 
 def _plain(path: str) -> str:
     return path.rstrip("/") or "/"
-
-
-def _follow(server: AdminClient, record: JobRecord, *, quiet: bool) -> JobRecord:
-    with _bar(quiet) as show:
-        while not record.state.over:
-            show(record.progress)
-            time.sleep(_POLL_S)
-            record = server.job(record.id)
-        show(record.progress)
-    return record
-
-
-@contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[JobProgress], None]]:
-    """A progress bar on a terminal; its total grows while the listing goes on."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _progress: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - a pipe needs no Rich
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("loading", total=None)
-
-        def show(now: JobProgress) -> None:
-            more = "" if now.all_known else "+"
-            text = f"{now.objects_done} of {now.objects_known}{more} objects"
-            progress.update(task, completed=now.bytes_done, total=now.bytes_known or None, description=text)
-
-        yield show
-
-
-def _summary(record: JobRecord) -> str:
-    done = f"{record.progress.objects_done} objects, {format_size(record.progress.bytes_done)}"
-    if record.error:
-        return f"job {record.id} {record.state}: {done}; {record.error}"
-    return f"job {record.id} {record.state}: {done}"
 
 
 @click.command()
@@ -164,7 +114,7 @@ def jobs(invocation: Invocation, cancel: str | None) -> None:
         if invocation.as_json:
             print_json(record)
         else:
-            say(_summary(record))
+            say(summary(record))
         return
     records = server.jobs()
     if invocation.as_json:

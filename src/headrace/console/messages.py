@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.control.node_view import MountStats, StagedConflict
+from headrace.control.sync.steps import Planned
 from headrace.model.mounts import MountSpec
 
 
@@ -54,6 +55,13 @@ class SettleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ours: bool
 
 
+class RunSync(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Run a sync now."""
+
+    force: bool = False
+    """Remove however much of a side is gone from the other."""
+
+
 class Noted(msgspec.Struct, frozen=True):
     """How many objects a notification named."""
 
@@ -80,3 +88,10 @@ class ErrorBody(msgspec.Struct, frozen=True):
     kind: str
     message: str
     path: str = ""
+
+
+class PlanLine(msgspec.Struct, frozen=True):
+    """One line of a plan as it streams: a part of it, or the error that ended it."""
+
+    planned: Planned | None = None
+    error: ErrorBody | None = None

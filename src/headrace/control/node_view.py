@@ -8,6 +8,7 @@ import msgspec
 
 from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
+from headrace.control.sync.steps import Outcome, SidePage, StepBatch
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
 
@@ -229,6 +230,12 @@ class NodeView(Protocol):
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         """End a conflict: with `ours`, put what was kept in the place of the store's; else remove it. Raises `NotFound`."""
+
+    async def side_page(self, path: str, *, after: str, limit: int) -> SidePage:
+        """At most `limit` objects below the directory `path`, as `sides.side_page`. `Unavailable` unless all can be seen."""
+
+    async def carry_out(self, batch: StepBatch) -> tuple[Outcome, ...]:
+        """Do the steps of a sync in one of the serving processes; what became of each, in their order."""
 
     async def try_mount(self, spec: MountSpec) -> None:
         """List and read a little through `spec`; raises a `HeadraceError` that says in words what is wrong."""

@@ -67,6 +67,22 @@ class JobTable:
                 )
             )
 
+    def again(self, job_id: str) -> JobRecord | None:
+        """Put a job that is over back to its beginning; None when there is none by that id any more."""
+        with self._database.write() as connection:
+            changed = connection.execute(
+                update(schema.jobs)
+                .where(schema.jobs.c.id == job_id)
+                .values(
+                    state=JobState.QUEUED.value,
+                    progress=msgspec.json.encode(JobProgress()).decode(),
+                    error="",
+                    created_s=self._clock.time(),
+                    updated_s=self._clock.time(),
+                )
+            ).rowcount
+        return self.get(job_id) if changed else None
+
     def get(self, job_id: str) -> JobRecord | None:
         with self._database.read() as connection:
             row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).mappings().first()

@@ -11,6 +11,7 @@ from headrace.ledger.keys import KeyTable
 from headrace.ledger.migrate import known_migrations, migrate, schema_number
 from headrace.ledger.mounts import StateTables
 from headrace.ledger.secrets import SecretBox
+from headrace.ledger.syncs import SyncTable
 from headrace.model.clock import Clock
 
 
@@ -33,6 +34,7 @@ class Ledger:
         self.state = StateTables(self._database, clock)
         self.keys = KeyTable(self._database, clock, SecretBox(home / "secret.key"))
         self.jobs = JobTable(self._database, clock)
+        self.syncs = SyncTable(self._database, clock)
         self.audit = AuditTable(self._database, clock)
 
     def close(self) -> None:

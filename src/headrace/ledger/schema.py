@@ -59,3 +59,22 @@ audit = Table(
     Column("detail", Text, nullable=False),
     Index("audit_by_age", "at_s"),
 )
+
+syncs = Table(
+    "syncs",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("paused", Integer, nullable=False),
+    Column("created_s", Double, nullable=False),
+)
+
+sync_pairs = Table(
+    "sync_pairs",
+    metadata,
+    Column("sync", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("a", Text, nullable=False),
+    Column("b", Text, nullable=False),
+)

@@ -8,6 +8,7 @@ from headrace.cache.settings import CacheSettings
 from headrace.control.node_view import Counters, MountStats, SlowRead, StagedConflict, StagedWrites, TierStats
 from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
+from headrace.control.sync.steps import Outcome, SidePage, StepBatch
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
@@ -102,6 +103,20 @@ class ChangesMissed(msgspec.Struct, frozen=True, tag=True):
     """Objects may have changed without a word; answered with `Done` when no process uses anything that it knew."""
 
 
+class ListSide(msgspec.Struct, frozen=True, tag=True):
+    """A page of one side of a sync; answered with `Sided`."""
+
+    path: str
+    after: str
+    limit: int
+
+
+class CarryOut(msgspec.Struct, frozen=True, tag=True):
+    """Do the steps of a sync; answered with `CarriedOut`."""
+
+    batch: StepBatch
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Refuse new requests, finish the running ones, then exit; answered with `Done` before the exit."""
 
@@ -122,6 +137,8 @@ Request = (
     | Settle
     | Changed
     | ChangesMissed
+    | ListSide
+    | CarryOut
     | Drain
 )
 
@@ -148,6 +165,18 @@ class Staged(msgspec.Struct, frozen=True, tag=True):
     staged: StagedWrites
 
 
+class Sided(msgspec.Struct, frozen=True, tag=True):
+    """A page of a side."""
+
+    page: SidePage
+
+
+class CarriedOut(msgspec.Struct, frozen=True, tag=True):
+    """What became of the steps, in their order."""
+
+    outcomes: tuple[Outcome, ...]
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The operation raised `kind`, a class of the error tree."""
 
@@ -166,7 +195,7 @@ class WorkerReport(msgspec.Struct, frozen=True, tag=True):
     rss_bytes: int = 0
 
 
-Reply = Done | Amount | Listed | Staged | Failed | WorkerReport
+Reply = Done | Amount | Listed | Staged | Sided | CarriedOut | Failed | WorkerReport
 
 
 class Audit(msgspec.Struct, frozen=True, tag=True):

@@ -23,6 +23,7 @@ from headrace.control.node_view import (
 )
 from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
+from headrace.control.sync.steps import Outcome, SidePage, StepBatch
 from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import Listing
@@ -32,17 +33,21 @@ from headrace.node.messages import (
     Apply,
     AskStaged,
     AskStats,
+    CarriedOut,
+    CarryOut,
     Changed,
     ChangesMissed,
     Free,
     HoldPin,
     Listed,
     ListPage,
+    ListSide,
     Load,
     Pin,
     Reply,
     Request,
     Settle,
+    Sided,
     Staged,
     TryMount,
     WorkerReport,
@@ -153,6 +158,13 @@ class WorkersView:
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         await self._ask_one(Settle(conflict, ours))
+
+    async def side_page(self, path: str, *, after: str, limit: int) -> SidePage:
+        return _as(Sided, await self._ask_one(ListSide(path, after, limit))).page
+
+    async def carry_out(self, batch: StepBatch) -> tuple[Outcome, ...]:
+        sharers = sum(worker.alive for worker in self._workers)
+        return _as(CarriedOut, await self._ask_one(CarryOut(msgspec.structs.replace(batch, sharers=sharers)))).outcomes
 
     async def try_mount(self, spec: MountSpec) -> None:
         await self._ask_one(TryMount(spec))

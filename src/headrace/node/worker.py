@@ -24,6 +24,7 @@ from headrace.node.messages import (
     AskStaged,
     AskStats,
     Boot,
+    CarryOut,
     Changed,
     ChangesMissed,
     Done,
@@ -33,6 +34,7 @@ from headrace.node.messages import (
     HoldPin,
     Listed,
     ListPage,
+    ListSide,
     Load,
     Pin,
     Reply,
@@ -44,6 +46,7 @@ from headrace.node.messages import (
 from headrace.node.operations import free, hold_pin, list_page, load, pin
 from headrace.node.report import report
 from headrace.node.staged import settle, staged_below
+from headrace.node.syncing import SyncDesk
 from headrace.node.tally import Tally
 from headrace.policy.rules import Policy
 from headrace.wiring import Journals, LiveMounts, Parts, Scratch, open_marks, open_pages, try_mount
@@ -98,6 +101,8 @@ class Worker:
                 self._mounts.changed([(changed.bucket, changed.key) for changed in request.objects])
             case ChangesMissed():
                 self._mounts.changes_missed()
+            case ListSide() | CarryOut():
+                return await self._syncs.answer(request)
             case TryMount():
                 await try_mount(request.spec, self._parts)
             case Drain():
@@ -115,6 +120,7 @@ class Worker:
         try:
             if self._serving:
                 await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
+                await self._syncs.close()
                 await self._mounts.close()
                 await self._pages.close()
         finally:
@@ -129,6 +135,7 @@ class Worker:
         scratch = Scratch(boot.scratch.root(home), boot.scratch)
         self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals, scratch)
         self._mounts = LiveMounts(self._parts)
+        self._syncs = SyncDesk(self._mounts, self._parts, home)
         self._keys = KeyRing()
         self._gateway = S3Gateway(
             self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._tally.emit, settings=boot.gateway

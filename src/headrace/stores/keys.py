@@ -6,6 +6,8 @@ from headrace.model.errors import InvalidKey, InvalidRange
 from headrace.model.objects import ByteRange
 
 MAX_KEY_BYTES = 1024
+PROOF_NAME = ".headrace-proof-"
+"""What the names of the objects of a moment begin with by which stores are tried; 16 random hexadecimal digits follow."""
 
 
 def check_key(key: str) -> None:

@@ -18,7 +18,7 @@ from headrace.model.errors import ConditionFailed, HeadraceError, NotFound, Unsu
 from headrace.model.objects import ObjectInfo
 from headrace.model.uploads import Part
 from headrace.model.writing import Condition
-from headrace.stores.keys import MAX_KEY_BYTES
+from headrace.stores.keys import MAX_KEY_BYTES, PROOF_NAME
 from headrace.stores.s3_objects import copy_source
 from headrace.stores.s3_requests import Headers, S3Requests
 from headrace.stores.s3_write_xml import complete_xml, parse_result
@@ -26,9 +26,6 @@ from headrace.stores.s3_xml import parse_tags
 
 Info = Callable[[str], Awaitable[ObjectInfo]]
 """`Store.info` of the bucket."""
-
-NAME = ".headrace-proof-"
-"""What the names of the objects begin with; 16 random hexadecimal digits follow."""
 
 _TRUSTED_S = 3600.0
 _DISTRUSTED_S = 300.0
@@ -123,7 +120,7 @@ class _Trial:
 
     def __init__(self, requests: S3Requests, beside: str) -> None:
         folder = beside[: beside.rfind("/") + 1]
-        name = NAME + secrets.token_hex(8)
+        name = PROOF_NAME + secrets.token_hex(8)
         self._key = folder + name if len((folder + name).encode()) + 1 <= MAX_KEY_BYTES else name
         self._other = self._key + "2"
         self._requests = requests
