@@ -22,6 +22,7 @@ from headrace.cache.manage import free_mount
 from headrace.cache.marks import Marks
 from headrace.cache.pages import PageCache
 from headrace.cache.settings import CacheSettings
+from headrace.cache.snapshot import sweep
 from headrace.cache.store import CachedStore, CacheOptions
 from headrace.cache.touches import Group
 from headrace.cache.writes import CacheWrites
@@ -50,6 +51,7 @@ from headrace.stores.trace import TraceStore
 
 LEDGER_NAME = "ledger.db"
 _MARKS_NAME = "run/marks"
+_LISTINGS_NAME = "listings"
 _RETIRE_AFTER_S = 60.0
 
 
@@ -70,7 +72,7 @@ class Parts:
     """What every store of a process is built from. Without `pages` nothing is cached.
 
     `marks` are those of the node; None: no other process needs to know what this one writes. Without `journals` no mount
-    can have `write = "back"`.
+    can have `write = "back"`. `listings` is where surveys keep what they have listed.
     """
 
     clock: Clock
@@ -79,6 +81,7 @@ class Parts:
     pages: PageCache | None = None
     marks: Marks | None = None
     journals: Journals | None = None
+    listings: Path | None = None
 
 
 def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
@@ -197,7 +200,10 @@ class LiveMounts:
         when it cannot be removed.
         """
         async with self._changing:
+            specs = tuple(specs)
             await self._apply(specs)
+            if self._parts.listings is not None:
+                await asyncio.to_thread(sweep, self._parts.listings, [spec.identity() for spec in _on_disks(specs)])
 
     async def _apply(self, specs: Iterable[MountSpec]) -> None:
         old = {mount.path: mount for mount in self.namespace.table.mounts}
@@ -240,6 +246,12 @@ class LiveMounts:
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*(mount.store.close() for mount in self.namespace.table.mounts), return_exceptions=True)
+
+
+def _on_disks(specs: Iterable[MountSpec]) -> list[MountSpec]:
+    """What is mounted and may be kept on disks, members of unions by themselves."""
+    members = (member for spec in specs for member in spec.union or (spec,))
+    return [member for member in members if member.residency is Residency.DISK]
 
 
 async def _leave_disks(old: Mount, new: Mount) -> None:
@@ -332,6 +344,11 @@ def open_pages(cache: CacheSettings, home: Path, *, clock: Clock, emit: Emit, me
     return PageCache.open(cache, home, clock=clock, emit=emit, memory_tier=tier)
 
 
+def listings_in(home: Path) -> Path:
+    """Where surveys keep what they have listed of mounts that may lie on disks."""
+    return home / _LISTINGS_NAME
+
+
 def open_marks(home: Path) -> Marks:
     """What the processes that share `home` tell each other about their writes. Raises `SettingsError`."""
     return Marks.open(home / _MARKS_NAME)
@@ -364,7 +381,8 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
         raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     journals = Journals(settings.staging.root(settings.home), settings.staging)
-    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals))
+    parts = Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals, listings_in(settings.home))
+    live = LiveMounts(parts)
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop)

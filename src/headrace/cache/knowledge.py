@@ -13,8 +13,8 @@ from headrace.model.mounts import Freshness
 from headrace.model.objects import ObjectInfo
 from headrace.stores.store import Store
 
-Stand = tuple[int, int]
-"""A key's slot among the node's marks and the mark that it has, taken before the store is asked."""
+Stand = tuple[int, int, int]
+"""A key's slot among the node's marks, the mark that it has, and its place's era, taken before the store is asked."""
 
 
 class Knowledge:
@@ -39,11 +39,14 @@ class Knowledge:
         self._metadata = Metadata()
         self.known = self._metadata.known
         self.mark_of = marks.table
+        self.era_slot = marks.era(place)
 
     def standing(self, key: str) -> Known | None:
         """What is known of the key, however old, unless this node has replaced it since."""
         known = self.known.get(key)
-        return known if known is not None and known.mark == self.mark_of[known.slot] else None
+        if known is None or known.mark != self.mark_of[known.slot] or known.era != self.mark_of[self.era_slot]:
+            return None
+        return known
 
     def fresh(self, key: str) -> Known | None:
         """What is known of the key and may serve a read that starts now."""
@@ -52,7 +55,7 @@ class Knowledge:
 
     def stand(self, key: str) -> Stand:
         slot = self._marks.slot(self._place, key)
-        return slot, self.mark_of[slot]
+        return slot, self.mark_of[slot], self.mark_of[self.era_slot]
 
     async def ask(self, key: str, asked_s: float) -> Known:
         """The store's word on a key. Only its own `NotFound` is remembered as one."""
@@ -87,11 +90,34 @@ class Knowledge:
 
     def replaced(self, key: str) -> None:
         """This process has written the key, or may have: what was known of it is void, in every process of the node."""
-        self._marks.set(self._marks.slot(self._place, key))
+        self.void(key)
         self._metadata.forget(key)
+
+    def wrote(self, key: str, info: ObjectInfo | None) -> None:
+        """This process has made the object, or (None) has removed it: to tell it from what others do."""
+        self._marks.note_own(self._place, key, _entity(info))
+
+    def was_own(self, key: str, info: ObjectInfo | None) -> bool:
+        """Whether the node has made the object, or (None) has removed it, as far as that is known. Another's is noted as such."""
+        own = self._marks.is_own(self._place, key, _entity(info))
+        if not own:
+            self._marks.disown(self._place, key)
+        return own
+
+    def void(self, key: str) -> None:
+        """The key is not what it was: no process uses what it knew. Safe in any thread."""
+        self._marks.set(self._marks.slot(self._place, key))
+
+    def void_all(self) -> None:
+        """No process uses what it knew of any key of this place."""
+        self._marks.set(self.era_slot)
 
     def _bound_s(self, key: str) -> float:
         return bound_of(key, self._freshness_s)
+
+
+def _entity(info: ObjectInfo | None) -> str:
+    return "" if info is None else info.etag or info.version.token
 
 
 def described(known: Known, key: str) -> ObjectInfo:

@@ -30,6 +30,8 @@ class Known:
     slot: int = 0
     """The key's slot among the node's marks, and what stood there before the store was asked."""
     mark: int = 0
+    era: int = 0
+    """The era of the key's place before the store was asked."""
     streak: Streak = _NO_STREAK
 
 

@@ -95,6 +95,7 @@ class CachedStore(Store):
         )
         self._known = self.knowledge.known
         self._mark_of = self.knowledge.mark_of
+        self._era_slot = self.knowledge.era_slot
         self._keeps = options.residency is not Residency.NONE
         self._tag = mount_tag(options.identity)
         self._group = Group(self._tag, options.quota_bytes or 0, options.ttl_s or 0.0)
@@ -104,6 +105,11 @@ class CachedStore(Store):
     def inner(self) -> Store:
         return self._inner
 
+    @property
+    def options(self) -> CacheOptions:
+        """As they are now."""
+        return self._options
+
     def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
         known = self._known.get(key)
         if known is None:
@@ -111,7 +117,8 @@ class CachedStore(Store):
         now_s = self._now()
         age_s = now_s - known.asked_s
         bound_s = known.bound_s
-        if age_s > bound_s or not bound_s or known.mark != self._mark_of[known.slot]:
+        mark_of = self._mark_of
+        if age_s > bound_s or not bound_s or known.mark != mark_of[known.slot] or known.era != mark_of[self._era_slot]:
             return None
         info, target = known.info, known.target
         if info is None or target is None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from headrace.console import messages
 from headrace.console.guard import MAX_BODY_BYTES
 from headrace.control.jobs import JobRunner
-from headrace.control.node_view import NodeView
+from headrace.control.node_view import Found, NodeView
 from headrace.control.notifications import parse_notification
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
@@ -63,6 +63,7 @@ class Api:
             ("POST", "/events", self.events),
             ("GET", "/staged", self.staged),
             ("POST", "/settle", self.settle),
+            ("POST", "/survey", self.survey),
             ("GET", "/pins", self.list_pins),
             ("POST", "/pin", self.pin),
         )
@@ -138,12 +139,38 @@ class Api:
         await self._operations.settle(wanted.conflict, ours=wanted.ours, actor=ACTOR)
         return _json(messages.Done())
 
+    async def survey(self, request: Request) -> Response:
+        wanted = await _body(request, messages.SurveyRequest)
+        if not wanted.path.startswith("/"):
+            raise SettingsError(f"{wanted.path!r} is not a path of the namespace: begin with a slash")
+        found = self._node.survey(wanted.path)
+        first = await anext(found)  # what is wrong from the beginning has a status of its own
+        return StreamingResponse(_survey_lines(first, found), media_type="application/x-ndjson")
+
     async def list_pins(self, _request: Request) -> Response:
         return _json(messages.Pins(self._control.ledger.state.pins()))
 
     async def pin(self, request: Request) -> Response:
         wanted = await _body(request, messages.PinRequest)
         return _json(messages.Done(await self._operations.pin(wanted.path, wanted.on, actor=ACTOR)))
+
+
+async def _survey_lines(first: Found, found: AsyncIterator[Found]) -> AsyncIterator[bytes]:
+    """Each on a line of its own as it becomes known."""
+    encode = msgspec.json.Encoder().encode
+    last = first
+    yield encode(messages.SurveyLine(first)) + b"\n"
+    try:
+        async for last in found:
+            yield encode(messages.SurveyLine(last)) + b"\n"
+    except HeadraceError as error:
+        yield encode(messages.SurveyLine(last, True, _error_body(error))) + b"\n"
+    else:
+        yield encode(messages.SurveyLine(last, True)) + b"\n"
+
+
+def _error_body(error: HeadraceError) -> messages.ErrorBody:
+    return messages.ErrorBody(type(error).__name__, str(error), error.path)
 
 
 def _answering(handler: Handler) -> Handler:
@@ -154,7 +181,7 @@ def _answering(handler: Handler) -> Handler:
             return await handler(request)
         except HeadraceError as error:
             status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-            return _json(messages.ErrorBody(type(error).__name__, str(error), error.path), status=status)
+            return _json(_error_body(error), status=status)
 
     return answer
 

@@ -14,7 +14,17 @@ from headrace.console.options import Invocation, config_option, json_option, pas
 from headrace.console.printer import print_json, say
 from headrace.model.errors import SettingsError
 
-MEASUREMENTS = ("warm_reads", "cold_reads", "tpch", "writes", "listing", "startup_memory", "million_pages", "eviction_traces")
+MEASUREMENTS = (
+    "warm_reads",
+    "cold_reads",
+    "tpch",
+    "writes",
+    "listing",
+    "sync_listing",
+    "startup_memory",
+    "million_pages",
+    "eviction_traces",
+)
 BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
 _RESULT = re.compile(r"<!-- (\w+) -->\s*(.*?)(?=<!-- |\Z)", re.DOTALL)

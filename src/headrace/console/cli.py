@@ -35,7 +35,9 @@ COMMANDS: dict[str, Lazy] = {
     "free": Lazy("headrace.console.cmd_jobs", "free", "Drop pages from the cache; nothing at the store changes."),
     "pin": Lazy("headrace.console.cmd_jobs", "pin", "Keep pages from eviction, or allow it again."),
     "jobs": Lazy("headrace.console.cmd_jobs", "jobs", "Show jobs, cancel them, or go on with them."),
-    "sync": Lazy("headrace.console.cmd_sync", "sync", "Wait until the stores have what was written."),
+    "sync": Lazy(
+        "headrace.console.cmd_sync", "sync", "Find what changed at the stores, or wait until they have what was written."
+    ),
     "conflicts": Lazy("headrace.console.cmd_sync", "conflicts", "Show and settle writes that met another's at the store."),
     "status": Lazy("headrace.console.cmd_status", "status", "Show how the node fares, and where its page is."),
     "top": Lazy("headrace.console.cmd_status", "top", "Watch the node live."),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -10,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from headrace.console import messages
-from headrace.control.node_view import NodeStats, StagedConflict, StagedWrites
+from headrace.control.node_view import Found, NodeStats, StagedConflict, StagedWrites
 from headrace.ledger.records import JobRecord
 from headrace.model.errors import AccessDenied, HeadraceError, SettingsError, Unavailable, error_named
 from headrace.model.mounts import MountSpec
@@ -22,6 +24,7 @@ TIMEOUT_S = 60.0
 """A new mount is tried before the answer comes; that takes as long as its store takes."""
 _PROBE_S = 2.0
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_MAX_LINE_BYTES = 1024 * 1024
 
 
 class AdminClient:
@@ -81,6 +84,24 @@ class AdminClient:
     def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         self._call("POST", "/settle", messages.Done, messages.SettleRequest(conflict, ours))
 
+    def survey(self, path: str, progress: Callable[[Found], None]) -> Found:
+        """Have the stores at or below `path` looked through. What was found so far is told to `progress` now and then.
+
+        It ends when the connection does. Raises also what ends it later.
+        """
+        body = msgspec.json.encode(messages.SurveyRequest(path))
+        with self._asked("POST", "/api/v1/survey", body, TIMEOUT_S) as response:
+            if response.status >= 400:
+                self._decode(response.status, response.read(_MAX_ANSWER_BYTES), messages.Done)
+            while line := response.readline(_MAX_LINE_BYTES):
+                told = self._decode(response.status, line, messages.SurveyLine)
+                if told.error is not None:
+                    raise _error_of(told.error)
+                if told.over:
+                    return told.found
+                progress(told.found)
+        raise Unavailable(f"{self.url} ended before it had looked through {path}: repeat it")
+
     def pins(self) -> tuple[str, ...]:
         return self._call("GET", "/pins", messages.Pins).paths
 
@@ -90,6 +111,9 @@ class AdminClient:
 
     def _call(self, method: str, path: str, answer: type[_T], body: object = None) -> _T:
         status, data = self._ask(method, f"/api/v1{path}", None if body is None else msgspec.json.encode(body), TIMEOUT_S)
+        return self._decode(status, data, answer)
+
+    def _decode(self, status: int, data: bytes, answer: type[_T]) -> _T:
         try:
             if status < 400:
                 return msgspec.json.decode(data, type=answer)
@@ -101,14 +125,20 @@ class AdminClient:
         raise _error_of(refused)
 
     def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
+        with self._asked(method, path, body, timeout_s) as response:
+            return response.status, response.read(_MAX_ANSWER_BYTES)
+
+    @contextmanager
+    def _asked(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Iterator[http.client.HTTPResponse]:
         headers = {"authorization": f"Bearer {self._token}"}
         if body is not None:
             headers["content-type"] = "application/json"
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         try:
             connection.request(method, path, body=body, headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read(_MAX_ANSWER_BYTES)
+            yield connection.getresponse()
+        except HeadraceError:
+            raise  # some of them are OSErrors, too
         except (OSError, http.client.HTTPException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
             raise Unavailable(f"{self.url} does not answer ({reason}): try `headrace doctor`") from error

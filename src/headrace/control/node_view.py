@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import msgspec
@@ -126,6 +127,22 @@ class StagedWrites(msgspec.Struct, frozen=True):
         )
 
 
+class Found(msgspec.Struct, frozen=True):
+    """What a look through stores has found, in numbers of objects: what differs from the look before."""
+
+    objects: int = 0
+    """Listed."""
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    ours: int = 0
+    """Of all differences, those that this node's own writes made; in none of the counts before."""
+    new: int = 0
+    """Of `objects`, those of which no earlier look could tell: they are compared with nothing."""
+    note: str = ""
+    """Why the next look will find some of it again; empty when it will not."""
+
+
 class SlowRead(msgspec.Struct, frozen=True):
     """One of the slowest reads of late."""
 
@@ -187,6 +204,13 @@ class NodeView(Protocol):
 
     async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
         """What is known of these objects is void from now on, in every process and through every mount."""
+
+    def survey(self, path: str) -> AsyncIterator[Found]:
+        """Look through all that the stores have at or below `path`: what was found so far, now and then, and in the end all.
+
+        When it has ended, no process uses what it knew before. Raises `NotFound` where nothing is mounted, `Unavailable` when
+        some of it could not be listed, or is looked through by another.
+        """
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         """End a conflict: with `ours`, put what was kept in the place of the store's; else remove it. Raises `NotFound`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.cache.settings import CacheSettings
-from headrace.control.node_view import Counters, MountStats, SlowRead, StagedConflict, StagedWrites, TierStats
+from headrace.control.node_view import Counters, Found, MountStats, SlowRead, StagedConflict, StagedWrites, TierStats
 from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
 from headrace.gateways.settings import GatewaySettings
@@ -90,13 +90,31 @@ class Changed(msgspec.Struct, frozen=True, tag=True):
     objects: tuple[ChangedObject, ...]
 
 
+class Survey(msgspec.Struct, frozen=True, tag=True):
+    """List all at or below `path` and find what differs; answered with `Surveyed` within a second or two, over or not.
+
+    Asked again with the same `id`, the same survey is told of. One that nobody asks for any more ends by itself.
+    """
+
+    id: str
+    path: str
+
+
+class EndSurvey(msgspec.Struct, frozen=True, tag=True):
+    """Stop a survey; answered with `Done`."""
+
+    id: str
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Refuse new requests, finish the running ones, then exit; answered with `Done` before the exit."""
 
     deadline_s: float
 
 
-Request = Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Changed | Drain
+Request = (
+    Boot | Apply | AskStats | Load | Free | Pin | ListPage | TryMount | AskStaged | Settle | Changed | Survey | EndSurvey | Drain
+)
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
@@ -121,6 +139,13 @@ class Staged(msgspec.Struct, frozen=True, tag=True):
     staged: StagedWrites
 
 
+class Surveyed(msgspec.Struct, frozen=True, tag=True):
+    """What a survey has found so far; all of it when it is `over`."""
+
+    found: Found
+    over: bool
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The operation raised `kind`, a class of the error tree."""
 
@@ -139,7 +164,7 @@ class WorkerReport(msgspec.Struct, frozen=True, tag=True):
     rss_bytes: int = 0
 
 
-Reply = Done | Amount | Listed | Staged | Failed | WorkerReport
+Reply = Done | Amount | Listed | Staged | Surveyed | Failed | WorkerReport
 
 
 class Audit(msgspec.Struct, frozen=True, tag=True):

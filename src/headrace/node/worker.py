@@ -27,6 +27,7 @@ from headrace.node.messages import (
     Changed,
     Done,
     Drain,
+    EndSurvey,
     Event,
     Free,
     Listed,
@@ -37,14 +38,16 @@ from headrace.node.messages import (
     Request,
     Settle,
     Staged,
+    Survey,
     TryMount,
 )
 from headrace.node.operations import free, list_page, load, pin
 from headrace.node.report import report
 from headrace.node.staged import settle, staged_below
+from headrace.node.surveys import Surveys
 from headrace.node.tally import Tally
 from headrace.policy.rules import Policy
-from headrace.wiring import Journals, LiveMounts, Parts, open_marks, open_pages, try_mount
+from headrace.wiring import Journals, LiveMounts, Parts, listings_in, open_marks, open_pages, try_mount
 
 _log = logging.getLogger("headrace.worker")
 
@@ -92,6 +95,8 @@ class Worker:
                 await settle(self._mounts.namespace, request.conflict, ours=request.ours)
             case Changed():
                 self._mounts.changed([(changed.bucket, changed.key) for changed in request.objects])
+            case Survey() | EndSurvey():
+                return await self._surveys.answer(request)
             case TryMount():
                 await try_mount(request.spec, self._parts)
             case Drain():
@@ -109,6 +114,7 @@ class Worker:
         try:
             if self._serving:
                 await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
+                await self._surveys.close()
                 await self._mounts.close()
                 await self._pages.close()
         finally:
@@ -120,8 +126,9 @@ class Worker:
         self._pages = open_pages(boot.cache, Path(boot.home), clock=clock, emit=self._tally.emit, memory_fd=boot.memory_fd)
         home = Path(boot.home)
         journals = Journals(boot.staging.root(home), boot.staging)
-        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals)
+        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals, listings_in(home))
         self._mounts = LiveMounts(self._parts)
+        self._surveys = Surveys(self._mounts.namespace, self._parts.listings)
         self._keys = KeyRing()
         self._gateway = S3Gateway(
             self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._tally.emit, settings=boot.gateway
@@ -150,6 +157,7 @@ class Worker:
             self._epoch = state.epoch
             self._tally.forget(frozenset(spec.path for spec in state.mounts))
             await self._mounts.apply(state.mounts)
+            await self._surveys.mounts_changed()
 
     def _tell(self, event: Event) -> None:
         self.channel.tell(event)
