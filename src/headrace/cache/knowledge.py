@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 
 from headrace.cache.freshness import bound_of, is_fresh
 from headrace.cache.handles import CachedObject
 from headrace.cache.marks import Marks
 from headrace.cache.metadata import Known, Metadata
+from headrace.cache.refresh import is_often, soon
 from headrace.model.errors import NotFound
 from headrace.model.mounts import Freshness
 from headrace.model.objects import ObjectInfo
@@ -29,13 +31,16 @@ class Knowledge:
         marks: Marks,
         now: Callable[[], float],
         target_of: Callable[[ObjectInfo], CachedObject],
+        refresh: Callable[[str], None],
     ) -> None:
+        """`refresh` is told of keys that are worth asking for again, now and in the background."""
         self._inner = inner
         self._place = place
         self._freshness_s = freshness.seconds
         self._marks = marks
         self._now = now
         self._target_of = target_of
+        self._refresh = refresh
         self._metadata = Metadata()
         self.known = self._metadata.known
         self.mark_of = marks.table
@@ -51,7 +56,18 @@ class Knowledge:
     def fresh(self, key: str) -> Known | None:
         """What is known of the key and may serve a read that starts now."""
         known = self.standing(key)
-        return known if known is not None and is_fresh(known.asked_s, self._now(), known.bound_s) else None
+        now_s = self._now()
+        if known is None or not is_fresh(known.asked_s, now_s, known.bound_s):
+            return None
+        if now_s - known.asked_s > known.soon_s:
+            self.read_late(key, known)
+        return known
+
+    def read_late(self, key: str, known: Known) -> None:
+        """An answer is used that is about to be used no longer."""
+        known.late_reads += 1
+        if is_often(known.late_reads, late_before=known.late_before):
+            self._refresh(key)
 
     def stand(self, key: str) -> Stand:
         slot = self._marks.slot(self._place, key)
@@ -72,7 +88,7 @@ class Knowledge:
 
     def absent(self, key: str, asked_s: float, stand: Stand) -> Known:
         """Remember that the store said that there is no such key."""
-        return self._metadata.put(key, Known(asked_s, None, None, True, self._bound_s(key), *stand))
+        return self._put(key, Known(asked_s, None, None, True, self._bound_s(key), *stand))
 
     def learn(self, key: str, info: ObjectInfo, asked_s: float, stand: Stand, *, complete: bool) -> Known:
         """Remember an answer. The handles of a version that was known already stay."""
@@ -81,8 +97,8 @@ class Knowledge:
             if before.complete and not complete:
                 info, complete = before.info, True
             before.target.pinned = self._target_of(info).pinned
-            return self._metadata.put(key, Known(asked_s, info, before.target, complete, bound_s, *stand))
-        return self._metadata.put(key, Known(asked_s, info, self._target_of(info), complete, bound_s, *stand))
+            return self._put(key, Known(asked_s, info, before.target, complete, bound_s, *stand))
+        return self._put(key, Known(asked_s, info, self._target_of(info), complete, bound_s, *stand))
 
     def forget(self, key: str) -> None:
         """The answer proved wrong."""
@@ -111,6 +127,10 @@ class Knowledge:
     def void_all(self) -> None:
         """No process uses what it knew of any key of this place."""
         self._marks.set(self.era_slot)
+
+    def _put(self, key: str, known: Known) -> Known:
+        known.soon_s = soon(known.bound_s, random.random())  # noqa: S311  it spreads questions, and guards nothing
+        return self._metadata.put(key, known)
 
     def _bound_s(self, key: str) -> float:
         return bound_of(key, self._freshness_s)

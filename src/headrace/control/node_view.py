@@ -40,6 +40,9 @@ class Counters(msgspec.Struct, frozen=True):
     refused: int = 0
     """Requests refused by authentication or policy."""
     background_errors: int = 0
+    refreshes: int = 0
+    """Questions put to stores in the background, so that readers need not wait for them."""
+    refresh_errors: int = 0
     connections: int = 0
     """Open now, not a sum."""
 
