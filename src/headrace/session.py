@@ -141,7 +141,8 @@ class Session:
         if self._closed:
             raise ValueError("this Headrace client is closed")
         if self._opened is None:
-            if self._opening is None or self._opening.done():
+            # One that is done and well is about to be taken by who waits for it: another would be left open.
+            if self._opening is None or (self._opening.done() and _failed(self._opening)):
                 self._opening = asyncio.ensure_future(self._make())
             self._opened = await asyncio.shield(self._opening)
         return self._opened.namespace
@@ -160,6 +161,10 @@ class Session:
         opened = _Opened(await self._opener(self.options))
         bridge.keep(opened)
         return opened
+
+
+def _failed(task: asyncio.Task[_Opened]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 class _Opened:

@@ -26,6 +26,7 @@ from headrace.cache.marks import Marks
 from headrace.cache.pages import PageCache
 from headrace.cache.past import PastCache
 from headrace.cache.settings import CacheSettings
+from headrace.cache.snapshot import sweep
 from headrace.cache.store import CachedStore, CacheOptions
 from headrace.cache.touches import Group
 from headrace.cache.writes import CacheWrites
@@ -59,6 +60,7 @@ _log = logging.getLogger(__name__)
 
 LEDGER_NAME = "ledger.db"
 _MARKS_NAME = "run/marks"
+_LISTINGS_NAME = "listings"
 _RETIRE_AFTER_S = 60.0
 _REMOVE_TRIES = 10
 
@@ -97,7 +99,7 @@ class Parts:
     """What every store of a process is built from. Without `pages` nothing is cached.
 
     `marks` are those of the node; None: no other process needs to know what this one writes. Without `journals` no mount
-    can have `write = "back"`, without `scratch` none `write = "scratch"`.
+    can have `write = "back"`, without `scratch` none `write = "scratch"`. `listings` is where surveys keep what they have listed.
     """
 
     clock: Clock
@@ -107,6 +109,7 @@ class Parts:
     marks: Marks | None = None
     journals: Journals | None = None
     scratch: Scratch | None = None
+    listings: Path | None = None
 
 
 def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
@@ -244,7 +247,10 @@ class LiveMounts:
         when it cannot be removed.
         """
         async with self._changing:
+            specs = tuple(specs)
             await self._apply(specs)
+            if self._parts.listings is not None:
+                await asyncio.to_thread(sweep, self._parts.listings, [spec.identity() for spec in _on_disks(specs)])
 
     async def _apply(self, specs: Iterable[MountSpec]) -> None:
         old = {mount.path: mount for mount in self.namespace.table.mounts}
@@ -294,6 +300,12 @@ class LiveMounts:
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*(mount.store.close() for mount in self.namespace.table.mounts), return_exceptions=True)
+
+
+def _on_disks(specs: Iterable[MountSpec]) -> list[MountSpec]:
+    """What is mounted and may be kept on disks, members of unions by themselves."""
+    members = (member for spec in specs for member in spec.union or (spec,))
+    return [member for member in members if member.residency is Residency.DISK]
 
 
 async def _leave_disks(old: Mount, new: Mount) -> None:
@@ -457,6 +469,11 @@ def open_pages(cache: CacheSettings, home: Path, *, clock: Clock, emit: Emit, me
     return PageCache.open(cache, home, clock=clock, emit=emit, memory_tier=tier)
 
 
+def listings_in(home: Path) -> Path:
+    """Where surveys keep what they have listed of mounts that may lie on disks."""
+    return home / _LISTINGS_NAME
+
+
 def open_marks(home: Path) -> Marks:
     """What the processes that share `home` tell each other about their writes. Raises `SettingsError`."""
     return Marks.open(home / _MARKS_NAME)
@@ -513,7 +530,8 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     journals = Journals(settings.staging.root(settings.home), settings.staging)
     scratch = Scratch(settings.scratch.root(settings.home), settings.scratch)
-    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals, scratch))
+    marks, listings = open_marks(settings.home), listings_in(settings.home)
+    live = LiveMounts(Parts(clock, emit, os.environ, pages, marks, journals, scratch, listings))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop, live=live)

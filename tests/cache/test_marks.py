@@ -44,3 +44,27 @@ def test_a_home_that_cannot_hold_them_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         Marks.open(tmp_path / "link")
     assert (tmp_path / "run").stat().st_size == len("a file in the way")
+
+
+def test_an_era_is_no_keys_slot_and_what_is_ones_own_is_the_last_word(tmp_path: Path) -> None:
+    one, two = Marks.open(tmp_path / "marks"), Marks.open(tmp_path / "marks")
+    slot = Marks.slot("place", "key")
+    assert Marks.era("place") >= SLOTS
+    before = one.table[slot]
+    two.set(Marks.era("place"))
+    one.note_own("place", "key", "etag")
+    assert two.is_own("place", "key", "etag")
+    assert not two.is_own("place", "key", "other")
+    assert not two.is_own("place", "", "keyetag")
+    two.note_own("place", "key", "")
+    assert not one.is_own("place", "key", "etag")
+    two.disown("place", "key")
+    assert not one.is_own("place", "key", "")
+    assert one.table[slot] == before
+
+
+def test_marks_of_an_earlier_release_grow(tmp_path: Path) -> None:
+    (tmp_path / "marks").write_bytes(b"\x01" * SLOTS * 8)
+    marks = Marks.open(tmp_path / "marks")
+    assert marks.table[0] == 0x0101010101010101
+    marks.set(Marks.era("place"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace import bridge
 from headrace.client import Client
 from headrace.model.errors import SettingsError
 from headrace.namespace.namespace import Namespace
@@ -52,6 +53,31 @@ def test_a_session_is_pickled_without_what_it_opened() -> None:
     again = pickle.loads(pickle.dumps(session))
     assert again.options == session.options
     assert again.run(_itself) is not first
+
+
+def test_callers_that_come_while_it_is_opened_share_what_is_opened() -> None:
+    opened: list[Namespace] = []
+    release = asyncio.Event()
+
+    async def opener(_: SessionOptions) -> Namespace:
+        await release.wait()
+        opened.append(Namespace())
+        return opened[-1]
+
+    session = Session(SessionOptions(), opener)
+
+    async def race() -> None:
+        first = asyncio.ensure_future(session.call(_itself))
+        while session._opening is None:
+            await asyncio.sleep(0)
+        release.set()
+        while not session._opening.done():
+            await asyncio.sleep(0)
+        assert not first.done(), "this test is about a caller that comes just then"
+        assert await session.call(_itself) is await first
+
+    bridge.run(race())
+    assert len(opened) == 1
 
 
 async def _itself(namespace: Namespace) -> Namespace:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from headrace.console.client import AdminClient, find_server, need_server
+from headrace.control.node_view import Found
 from headrace.ledger.records import JobState
 from headrace.model.errors import AccessDenied, NotFound, SettingsError, Unavailable, VersionChanged
 from headrace.model.mounts import MountSpec
 from support.console import ServedConsole
-from support.processes import free_port
+from support.processes import free_port, wait_until
 
 SPEC = MountSpec("/new", "s3://new", endpoint="http://127.0.0.1:1")
 
@@ -62,6 +64,37 @@ def test_pins_frees_and_stats(console: ServedConsole) -> None:
     assert not console.client.pin("/sales", True)
     assert console.client.free("/sales", prefix=True) == 12345
     assert console.client.stats().mounts[0].path == "/sales"
+
+
+def test_a_look_through_the_stores_is_told_as_it_goes_on(console: ServedConsole) -> None:
+    told: list[Found] = []
+    console.node.found = [Found(10), Found(20, added=1), Found(30, added=1, deleted=2)]
+    assert console.client.survey("/sales", told.append) == Found(30, added=1, deleted=2)
+    assert told == [Found(10), Found(20, added=1), Found(30, added=1, deleted=2)]
+
+
+def test_what_ends_a_look_is_raised_whenever_it_comes(console: ServedConsole) -> None:
+    console.node.found = [NotFound("nothing is mounted at /x")]
+    with pytest.raises(NotFound, match="nothing is mounted at /x"):
+        console.client.survey("/x", lambda _: None)
+    console.node.found = [Found(10), Unavailable("the store is away")]
+    with pytest.raises(Unavailable, match="the store is away"):
+        console.client.survey("/x", lambda _: None)
+    with pytest.raises(SettingsError, match="begin with a slash"):
+        console.client.survey("x", lambda _: None)
+
+
+def test_a_look_ends_with_the_connection(console: ServedConsole) -> None:
+    console.node.found = [Found(1)]
+    console.node.hold = asyncio.Event()
+
+    def leave(_found: Found) -> None:
+        assert console.node.surveys == 1
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        console.client.survey("/sales", leave)
+    wait_until(lambda: console.node.surveys == 0, "the look to end")
 
 
 def test_a_wrong_token_is_named(console: ServedConsole) -> None:

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from headrace.control.node_view import MountStats, SlowRead, TierStats
+from headrace.control.node_view import Found, MountStats, SlowRead, TierStats
 from headrace.control.state import NodeState
 from headrace.model.errors import Unavailable
 from headrace.model.mounts import MountSpec
 from headrace.node.child import Child
-from headrace.node.messages import Boot
+from headrace.node.messages import Boot, Done, EndSurvey, Survey, Surveyed
 from headrace.node.view import MEMORY_TIER, WorkersView, merge_mounts, merge_tiers, slowest
 
 
@@ -39,6 +39,38 @@ async def test_an_older_state_never_takes_the_place_of_a_newer_one() -> None:
     await view.push_state(NodeState(7))
     await view.push_state(NodeState(6))
     assert view.state.epoch == 7
+
+
+class FakeChild:
+    """A worker that has always found more."""
+
+    alive = True
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    async def ask(self, request: object) -> object:
+        self.asked.append(request)
+        if isinstance(request, EndSurvey):
+            return Done()
+        looks = sum(isinstance(one, Survey) for one in self.asked)
+        return Surveyed(Found(looks), over=looks == 3)
+
+
+async def test_a_survey_stays_with_its_worker_and_is_ended_when_its_asker_leaves() -> None:
+    children = [FakeChild(), FakeChild()]
+    view = WorkersView(children, never_started(), data_url="")  # type: ignore[arg-type]
+    assert [found.objects async for found in view.survey("/a")] == [1, 2, 3]
+    used, other = sorted(children, key=lambda child: -len(child.asked))
+    assert len({request.id for request in used.asked if isinstance(request, Survey)}) == 1
+    assert not other.asked
+    left = view.survey("/a")
+    await anext(left)
+    await left.aclose()
+    while not other.asked or not isinstance(other.asked[-1], EndSurvey):
+        await asyncio.sleep(0)
+    assert [type(request) for request in other.asked] == [Survey, EndSurvey]
+    assert not any(isinstance(request, EndSurvey) for request in used.asked)
 
 
 def test_fullness_comes_from_the_keeper() -> None:

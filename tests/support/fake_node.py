@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 
 from headrace.control.node_view import (
     Counters,
+    Found,
     MountStats,
     NodeStats,
     SlowRead,
@@ -40,6 +42,8 @@ class FakeNode:
         self.change_failures: list[HeadraceError] = []
         self.settled: list[tuple[str, str, bool]] = []
         self.pin_failure: HeadraceError | None = None
+        self.found: list[Found | HeadraceError] = [Found()]
+        self.surveys = 0
         self.hold: asyncio.Event | None = None
         self.hold_after = 0
         self.serves = True
@@ -117,6 +121,19 @@ class FakeNode:
 
     async def changes_missed(self) -> None:
         self.missed += 1
+
+    async def survey(self, path: str) -> AsyncIterator[Found]:
+        self.surveys += 1
+        try:
+            for found in self.found:
+                if isinstance(found, HeadraceError):
+                    raise found
+                yield found
+                while self.hold is not None and not self.hold.is_set():
+                    await asyncio.sleep(0.05)
+                    yield found
+        finally:
+            self.surveys -= 1
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         self.settled.append((conflict.path, conflict.kept_as, ours))

@@ -30,7 +30,14 @@ class Known:
     slot: int = 0
     """The key's slot among the node's marks, and what stood there before the store was asked."""
     mark: int = 0
+    era: int = 0
+    """The era of the key's place before the store was asked."""
     streak: Streak = _NO_STREAK
+    soon_s: float = float("inf")
+    """The age from which a read is a late one: the answer is about to be used no longer."""
+    late_reads: int = 0
+    late_before: bool = False
+    """Whether the answer before this one had late reads, too."""
 
 
 class Metadata:
@@ -46,6 +53,8 @@ class Metadata:
         before = self.known.pop(key, None)
         if before is not None and before.info is not None and known.info is not None:
             known.streak = before.streak
+        if before is not None:
+            known.late_before = before.late_reads > 0
         if before is not None and before.asked_s > known.asked_s:
             self.known[key] = before
             return known

@@ -19,6 +19,7 @@ from headrace.cache.pages import PageCache
 from headrace.cache.pins import Pins
 from headrace.cache.plan import first_ask, passes_through
 from headrace.cache.reading import CachedReading, ReadyReading
+from headrace.cache.refresh import Refresher
 from headrace.cache.touches import Group
 from headrace.model.clock import Clock
 from headrace.model.errors import AccessDenied, HeadraceError, InvalidRange, NotFound, Unavailable, VersionChanged
@@ -90,11 +91,19 @@ class CachedStore(Store):
         self._options = options
         self._now = clock.monotonic
         self._emit = emit
+        self._refresher = Refresher(self._refresh, mount=options.mount, now=self._now, emit=emit)
         self.knowledge = Knowledge(
-            inner, place=options.place, freshness=options.freshness, marks=marks or Marks(), now=self._now, target_of=self.target
+            inner,
+            place=options.place,
+            freshness=options.freshness,
+            marks=marks or Marks(),
+            now=self._now,
+            target_of=self.target,
+            refresh=self._refresher.wish,
         )
         self._known = self.knowledge.known
         self._mark_of = self.knowledge.mark_of
+        self._era_slot = self.knowledge.era_slot
         self._keeps = options.residency is not Residency.NONE
         self._tag = mount_tag(options.identity)
         self._group = Group(self._tag, options.quota_bytes or 0, options.ttl_s or 0.0)
@@ -104,6 +113,11 @@ class CachedStore(Store):
     def inner(self) -> Store:
         return self._inner
 
+    @property
+    def options(self) -> CacheOptions:
+        """As they are now."""
+        return self._options
+
     def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
         known = self._known.get(key)
         if known is None:
@@ -111,7 +125,8 @@ class CachedStore(Store):
         now_s = self._now()
         age_s = now_s - known.asked_s
         bound_s = known.bound_s
-        if age_s > bound_s or not bound_s or known.mark != self._mark_of[known.slot]:
+        mark_of = self._mark_of
+        if age_s > bound_s or not bound_s or known.mark != mark_of[known.slot] or known.era != mark_of[self._era_slot]:
             return None
         info, target = known.info, known.target
         if info is None or target is None:
@@ -127,9 +142,12 @@ class CachedStore(Store):
             return None
         self._pages.hits += 1
         self._pages.hit_bytes += byte_range.end - byte_range.start
+        if age_s > known.soon_s:
+            self.knowledge.read_late(key, known)
         for piece in ready:
             if isinstance(piece, FileSlice):
-                piece.until = known.asked_s + bound_s
+                # Who reads on by itself comes back while there is still time to ask in the background.
+                piece.until = known.asked_s + (known.soon_s if age_s <= known.soon_s else bound_s)
         return ReadyReading(info, byte_range, Served.HIT, age_s, ready)
 
     async def info(self, key: str) -> ObjectInfo:
@@ -169,6 +187,7 @@ class CachedStore(Store):
         return await self._inner.part(info, number)
 
     async def close(self) -> None:
+        await self._refresher.close()
         await self._inner.close()
 
     async def load(self, key: str) -> Loaded:
@@ -279,6 +298,9 @@ class CachedStore(Store):
         if known is None:
             known = await self.knowledge.ask(key, self._now())
         return known, opened
+
+    async def _refresh(self, key: str) -> None:
+        await self.knowledge.single(key, partial(self.knowledge.ask, key))
 
     def _at_start(self, target: CachedObject, start: int) -> bool:
         if target.size == 0 or start >= target.size:

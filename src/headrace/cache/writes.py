@@ -52,6 +52,7 @@ class CacheWrites(Store):
             info = await self._inner.write(key, kept, attributes, condition=condition)
         finally:
             self.cached.knowledge.replaced(key)
+        self.cached.knowledge.wrote(key, info)
         self._keep(info, kept)
         return info
 
@@ -59,15 +60,18 @@ class CacheWrites(Store):
         self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
     ) -> ObjectInfo:
         try:
-            return await self._inner.copy(source, key, attributes, condition=condition)
+            info = await self._inner.copy(source, key, attributes, condition=condition)
         finally:
             self.cached.knowledge.replaced(key)
+        self.cached.knowledge.wrote(key, info)
+        return info
 
     async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
         try:
             await self._inner.delete(key, condition=condition)
         finally:
             self.cached.knowledge.replaced(key)
+        self.cached.knowledge.wrote(key, None)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
         try:
@@ -162,9 +166,11 @@ class CacheUploads(Multipart):
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
     ) -> ObjectInfo:
         try:
-            return await self._inner.complete(upload, parts, condition=condition, checksums=checksums)
+            info = await self._inner.complete(upload, parts, condition=condition, checksums=checksums)
         finally:
             self._cached.knowledge.replaced(upload.key)
+        self._cached.knowledge.wrote(upload.key, info)
+        return info
 
     async def abort(self, upload: Upload) -> None:
         await self._inner.abort(upload)

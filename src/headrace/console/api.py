@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from headrace.console import messages
-from headrace.console.answers import ACTOR, Handler, answering, json_answer, read_body, read_bytes
+from headrace.console.answers import ACTOR, Handler, answering, error_body, json_answer, read_body, read_bytes
 from headrace.control.jobs import JobRunner
-from headrace.control.node_view import NodeStats, NodeView
+from headrace.control.node_view import Found, NodeStats, NodeView
 from headrace.control.notifications import parse_notification
 from headrace.control.operations import Operations
 from headrace.control.plane import ControlPlane
@@ -56,6 +59,7 @@ class Api:
             ("POST", "/events", self.events),
             ("GET", "/staged", self.staged),
             ("POST", "/settle", self.settle),
+            ("POST", "/survey", self.survey),
             ("GET", "/pins", self.list_pins),
             ("POST", "/pin", self.pin),
         )
@@ -132,9 +136,31 @@ class Api:
         await self._operations.settle(wanted.conflict, ours=wanted.ours, actor=ACTOR)
         return json_answer(messages.Done())
 
+    async def survey(self, request: Request) -> Response:
+        wanted = await read_body(request, messages.SurveyRequest)
+        if not wanted.path.startswith("/"):
+            raise SettingsError(f"{wanted.path!r} is not a path of the namespace: begin with a slash")
+        found = self._node.survey(wanted.path)
+        first = await anext(found)  # what is wrong from the beginning has a status of its own
+        return StreamingResponse(_survey_lines(first, found), media_type="application/x-ndjson")
+
     async def list_pins(self, _request: Request) -> Response:
         return json_answer(messages.Pins(self._control.ledger.state.pins()))
 
     async def pin(self, request: Request) -> Response:
         wanted = await read_body(request, messages.PinRequest)
         return json_answer(messages.Done(await self._operations.pin(wanted.path, wanted.on, actor=ACTOR)))
+
+
+async def _survey_lines(first: Found, found: AsyncIterator[Found]) -> AsyncIterator[bytes]:
+    """Each on a line of its own as it becomes known."""
+    encode = msgspec.json.Encoder().encode
+    last = first
+    yield encode(messages.SurveyLine(first)) + b"\n"
+    try:
+        async for last in found:
+            yield encode(messages.SurveyLine(last)) + b"\n"
+    except HeadraceError as error:
+        yield encode(messages.SurveyLine(last, True, error_body(error))) + b"\n"
+    else:
+        yield encode(messages.SurveyLine(last, True)) + b"\n"

@@ -22,6 +22,7 @@ MEASUREMENTS = (
     "fuse",
     "sync_job",
     "listing",
+    "sync_listing",
     "startup_memory",
     "million_pages",
     "eviction_traces",

@@ -36,7 +36,11 @@ COMMANDS: dict[str, Lazy] = {
     "free": Lazy("headrace.console.cmd_jobs", "free", "Drop pages from the cache; nothing at the store changes."),
     "pin": Lazy("headrace.console.cmd_jobs", "pin", "Keep pages from eviction, or allow it again."),
     "jobs": Lazy("headrace.console.cmd_jobs", "jobs", "Show jobs, cancel them, or go on with them."),
-    "sync": Lazy("headrace.console.cmd_syncs", "sync", "Wait until stores have what was written, or keep two directories alike."),
+    "sync": Lazy(
+        "headrace.console.cmd_syncs",
+        "sync",
+        "Find what changed at the stores, wait until they have what was written, or keep two directories alike.",
+    ),
     "conflicts": Lazy("headrace.console.cmd_sync", "conflicts", "Show and settle writes that met another's at the store."),
     "leftovers": Lazy("headrace.console.cmd_leftovers", "leftovers", "Show what mounts that are gone have left here."),
     "status": Lazy("headrace.console.cmd_status", "status", "Show how the node fares, and where its page is."),

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import http.client
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+import msgspec
+
 from headrace.console import messages
-from headrace.console.wire import Wire
-from headrace.control.node_view import NodeStats, StagedConflict, StagedWrites
+from headrace.console.wire import Wire, error_of
+from headrace.control.node_view import Found, NodeStats, StagedConflict, StagedWrites
 from headrace.ledger.records import JobRecord
-from headrace.model.errors import SettingsError, Unavailable
+from headrace.model.errors import HeadraceError, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
 from headrace.node.home import read_addresses
 
 _T = TypeVar("_T")
+
+_MAX_LINE_BYTES = 1024 * 1024
 
 
 class AdminClient:
@@ -71,6 +77,28 @@ class AdminClient:
 
     def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         self._call("POST", "/settle", messages.Done, messages.SettleRequest(conflict, ours))
+
+    def survey(self, path: str, progress: Callable[[Found], None]) -> Found:
+        """Have the stores at or below `path` looked through. What was found so far is told to `progress` now and then.
+
+        It ends when the connection does. Raises also what ends it later.
+        """
+        connection, response = self.wire.open("POST", "/survey", messages.SurveyRequest(path))
+        try:
+            while line := response.readline(_MAX_LINE_BYTES):
+                told = msgspec.json.decode(line, type=messages.SurveyLine)
+                if told.error is not None:
+                    raise error_of(told.error)
+                if told.over:
+                    return told.found
+                progress(told.found)
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+            if isinstance(error, HeadraceError):
+                raise  # some of them are OSErrors, too
+            raise Unavailable(f"{self.url} ended in the middle ({error}) of looking through {path}: repeat it") from error
+        finally:
+            connection.close()
+        raise Unavailable(f"{self.url} ended before it had looked through {path}: repeat it")
 
     def pins(self) -> tuple[str, ...]:
         return self._call("GET", "/pins", messages.Pins).paths

@@ -1,4 +1,4 @@
-"""`headrace sync` and `headrace conflicts`: writes on their way to their stores."""
+"""`headrace sync` and `headrace conflicts`: writes on their way to their stores, and what changed there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 import time
 
 import click
+import msgspec
 
 from headrace.console.client import AdminClient, need_server
+from headrace.console.finding import find, in_words
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, print_table, say, show_seconds, show_time, warn
 from headrace.control.node_view import StagedConflict, StagedWrites
@@ -23,18 +25,25 @@ def _server(invocation: Invocation) -> AdminClient:
 
 
 @click.command()
-@click.argument("path", default="/")
-@click.option("--wait", is_flag=True, help="Return when the store has everything that was written at or below PATH.")
+@click.argument("path", required=False)
+@click.option(
+    "--wait", is_flag=True, help="Return when the store has everything that was written at or below PATH; look for nothing."
+)
 @click.option("--timeout", metavar="DURATION", help="Give up waiting after this long, such as 10m.")
 @config_option
 @json_option
 @pass_invocation
-def sync(invocation: Invocation, path: str, wait: bool, timeout: str | None) -> int:
-    """Wait until the stores have what was written.
+def sync(invocation: Invocation, path: str | None, wait: bool, timeout: str | None) -> int:
+    """Find what changed at the stores, or wait until they have what was written.
 
-    Mounts with write = "back" acknowledge writes before their store has them. Without --wait, show what is on its way.
+    All at and below PATH is listed at its stores now: from then on every process shows it as it is there, and what was added,
+    changed and deleted since PATH was last looked through is counted. Ctrl-C ends it; it is begun anew the next time.
+
+    Mounts with write = "back" acknowledge writes before their store has them. What is on its way is shown first (without PATH:
+    only that, of all mounts), and --wait waits for it.
     """
     server = _server(invocation)
+    looks, path = path is not None and not wait, path or "/"
     until_s = time.monotonic() + parse_duration(timeout) if timeout else float("inf")
     staged = server.staged(path)
     while wait and staged.writes and time.monotonic() < until_s:
@@ -42,10 +51,19 @@ def sync(invocation: Invocation, path: str, wait: bool, timeout: str | None) -> 
         time.sleep(_POLL_S)
         staged = server.staged(path)
     _progress(None)
-    if invocation.as_json:
-        print_json(staged)
-    else:
+    if not invocation.as_json:
         say(f"{path}: {_words(staged)}")
+    try:
+        found = find(server, path) if looks else None
+    except KeyboardInterrupt:
+        warn(f"{path}: not all of it was looked through: repeat it")
+        return 1
+    if invocation.as_json:
+        print_json({**msgspec.structs.asdict(staged), **({"found": found} if found is not None else {})})
+    elif found is not None:
+        say(f"{path}: {in_words(found)}")
+    if found is not None and found.note:
+        warn(found.note)
     if staged.conflicts:
         warn(f"{len(staged.conflicts)} writes met another's at the store: see `headrace conflicts`")
     return 1 if wait and staged.writes else 0

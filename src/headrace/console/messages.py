@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headrace.control.node_view import MountStats, StagedConflict
+from headrace.control.node_view import Found, MountStats, StagedConflict
 from headrace.control.sync.steps import Planned
 from headrace.model.mounts import MountSpec
 
@@ -60,6 +60,18 @@ class RunSync(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     force: bool = False
     """Remove however much of a side is gone from the other."""
+
+
+class SurveyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+
+
+class SurveyLine(msgspec.Struct, frozen=True):
+    """One line of the answer to a survey: what was found so far. The last one says that it is over, or why it ended."""
+
+    found: Found = Found()
+    over: bool = False
+    error: ErrorBody | None = None
 
 
 class Noted(msgspec.Struct, frozen=True):

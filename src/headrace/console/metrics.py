@@ -30,6 +30,8 @@ _WORKER_COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("tier_faults", "headrace_tier_faults", "Times that a tier failed and was passed by"),
     ("refused", "headrace_refused", "Requests refused by authentication or policy"),
     ("background_errors", "headrace_background_errors", "Errors that background loops survived"),
+    ("refreshes", "headrace_refreshes", "Entries asked for in the background before their freshness ended"),
+    ("refresh_errors", "headrace_refresh_errors", "Those that failed"),
 )
 
 

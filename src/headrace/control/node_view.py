@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import msgspec
@@ -40,6 +41,9 @@ class Counters(msgspec.Struct, frozen=True):
     refused: int = 0
     """Requests refused by authentication or policy."""
     background_errors: int = 0
+    refreshes: int = 0
+    """Questions put to stores in the background, so that readers need not wait for them."""
+    refresh_errors: int = 0
     connections: int = 0
     """Open now, not a sum."""
 
@@ -136,6 +140,22 @@ class StagedWrites(msgspec.Struct, frozen=True):
         )
 
 
+class Found(msgspec.Struct, frozen=True):
+    """What a look through stores has found, in numbers of objects: what differs from the look before."""
+
+    objects: int = 0
+    """Listed."""
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    ours: int = 0
+    """Of all differences, those that this node's own writes made; in none of the counts before."""
+    new: int = 0
+    """Of `objects`, those of which no earlier look could tell: they are compared with nothing."""
+    note: str = ""
+    """Why the next look will find some of it again; empty when it will not."""
+
+
 class SlowRead(msgspec.Struct, frozen=True):
     """One of the slowest reads of late."""
 
@@ -227,6 +247,13 @@ class NodeView(Protocol):
 
     async def changes_missed(self) -> None:
         """Objects may have changed without a word: what is known of any object is void, in every process and mount."""
+
+    def survey(self, path: str) -> AsyncIterator[Found]:
+        """Look through all that the stores have at or below `path`: what was found so far, now and then, and in the end all.
+
+        When it has ended, no process uses what it knew before. Raises `NotFound` where nothing is mounted, `Unavailable` when
+        some of it could not be listed, or is looked through by another.
+        """
 
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         """End a conflict: with `ours`, put what was kept in the place of the store's; else remove it. Raises `NotFound`."""

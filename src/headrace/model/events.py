@@ -89,6 +89,13 @@ class TierFault(msgspec.Struct, frozen=True):
     """How many such faults there were since the last event of this kind."""
 
 
+class Refreshed(msgspec.Struct, frozen=True):
+    """An entry that is read often was asked for again before its time was over. `error` is the error's class name."""
+
+    mount: str
+    error: str = ""
+
+
 class BackgroundError(msgspec.Struct, frozen=True):
     """A background loop survived an error of its own."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headrace.cache.settings import CacheSettings
-from headrace.control.node_view import Counters, MountStats, SlowRead, StagedConflict, StagedWrites, TierStats
+from headrace.control.node_view import Counters, Found, MountStats, SlowRead, StagedConflict, StagedWrites, TierStats
 from headrace.control.notifications import ChangedObject
 from headrace.control.state import NodeState
 from headrace.control.sync.steps import Outcome, SidePage, StepBatch
@@ -117,6 +117,22 @@ class CarryOut(msgspec.Struct, frozen=True, tag=True):
     batch: StepBatch
 
 
+class Survey(msgspec.Struct, frozen=True, tag=True):
+    """List all at or below `path` and find what differs; answered with `Surveyed` within a second or two, over or not.
+
+    Asked again with the same `id`, the same survey is told of. One that nobody asks for any more ends by itself.
+    """
+
+    id: str
+    path: str
+
+
+class EndSurvey(msgspec.Struct, frozen=True, tag=True):
+    """Stop a survey; answered with `Done`."""
+
+    id: str
+
+
 class Drain(msgspec.Struct, frozen=True, tag=True):
     """Refuse new requests, finish the running ones, then exit; answered with `Done` before the exit."""
 
@@ -139,6 +155,8 @@ Request = (
     | ChangesMissed
     | ListSide
     | CarryOut
+    | Survey
+    | EndSurvey
     | Drain
 )
 
@@ -177,6 +195,13 @@ class CarriedOut(msgspec.Struct, frozen=True, tag=True):
     outcomes: tuple[Outcome, ...]
 
 
+class Surveyed(msgspec.Struct, frozen=True, tag=True):
+    """What a survey has found so far; all of it when it is `over`."""
+
+    found: Found
+    over: bool
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The operation raised `kind`, a class of the error tree."""
 
@@ -195,7 +220,7 @@ class WorkerReport(msgspec.Struct, frozen=True, tag=True):
     rss_bytes: int = 0
 
 
-Reply = Done | Amount | Listed | Staged | Sided | CarriedOut | Failed | WorkerReport
+Reply = Done | Amount | Listed | Staged | Sided | CarriedOut | Surveyed | Failed | WorkerReport
 
 
 class Audit(msgspec.Struct, frozen=True, tag=True):

@@ -15,6 +15,7 @@ from headrace.model.events import (
     PagesDropped,
     ReadServed,
     ReadsServed,
+    Refreshed,
     ScratchLost,
     StagedConflict,
     StagingFault,
@@ -70,6 +71,8 @@ class Tally:
         self.tier_faults = 0
         self.refused = 0
         self.background_errors = 0
+        self.refreshes = 0
+        self.refresh_errors = 0
 
     def emit(self, event: object) -> None:
         if isinstance(event, StoreCall):
@@ -100,6 +103,9 @@ class Tally:
         if isinstance(event, AccessRefused):
             self.refused += 1
             self._tell(Audit(_cut(event.reason), _cut(event.caller), _cut(event.method), _cut(event.path), _cut(event.peer)))
+        elif isinstance(event, Refreshed):
+            self.refreshes += 1
+            self.refresh_errors += bool(event.error)
         elif isinstance(event, TierFault):
             self.tier_faults += event.count
             self._tell(Notice(f"tier {event.tier}, {event.operation}", _cut(event.error), _cut(event.remedy)))
@@ -157,6 +163,8 @@ class Tally:
             tier_faults=self.tier_faults,
             refused=self.refused,
             background_errors=self.background_errors,
+            refreshes=self.refreshes,
+            refresh_errors=self.refresh_errors,
         )
 
     def _row(self, mount: str) -> _MountTally:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
+import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from headrace.control.node_view import (
     Counters,
+    Found,
     MountStats,
     NodeStats,
     SlowRead,
@@ -37,6 +40,7 @@ from headrace.node.messages import (
     CarryOut,
     Changed,
     ChangesMissed,
+    EndSurvey,
     Free,
     HoldPin,
     Listed,
@@ -49,6 +53,8 @@ from headrace.node.messages import (
     Settle,
     Sided,
     Staged,
+    Survey,
+    Surveyed,
     TryMount,
     WorkerReport,
 )
@@ -82,6 +88,7 @@ class WorkersView:
         self._noted_epoch = -1
         self._started_s = time.monotonic()
         self._turn = itertools.cycle(range(len(self._workers)))
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def push_state(self, state: NodeState) -> None:
         # Changes may arrive here in another order than they were made; an older one is part of the newer.
@@ -156,6 +163,20 @@ class WorkersView:
     async def changes_missed(self) -> None:
         await self._ask_one(ChangesMissed())
 
+    async def survey(self, path: str) -> AsyncIterator[Found]:
+        worker = self._next_alive()
+        number, over = secrets.token_hex(8), False
+        try:
+            while not over:
+                reply = _as(Surveyed, await worker.ask(Survey(number, path)))
+                over = reply.over
+                yield reply.found
+        finally:
+            if not over:
+                # Whoever asked has left, and may take this task along.
+                self._ending.add(task := asyncio.ensure_future(_end_survey(worker, number)))
+                task.add_done_callback(self._ending.discard)
+
     async def settle(self, conflict: StagedConflict, *, ours: bool) -> None:
         await self._ask_one(Settle(conflict, ours))
 
@@ -170,10 +191,13 @@ class WorkersView:
         await self._ask_one(TryMount(spec))
 
     async def _ask_one(self, request: Request) -> Reply:
+        return await self._next_alive().ask(request)
+
+    def _next_alive(self) -> Child:
         for _ in self._workers:
             worker = self._workers[next(self._turn)]
             if worker.alive:
-                return await worker.ask(request)
+                return worker
         raise Unavailable("no serving process is running at the moment: try again in a second")
 
     async def _report(self, worker: Child) -> WorkerReport | None:
@@ -184,6 +208,11 @@ class WorkersView:
         except HeadraceError:
             return None
         return reply if isinstance(reply, WorkerReport) else None
+
+
+async def _end_survey(worker: Child, number: str) -> None:
+    with contextlib.suppress(HeadraceError):
+        await worker.ask(EndSurvey(number))
 
 
 def _as(kind: type[_R], reply: Reply) -> _R:

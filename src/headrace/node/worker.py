@@ -29,6 +29,7 @@ from headrace.node.messages import (
     ChangesMissed,
     Done,
     Drain,
+    EndSurvey,
     Event,
     Free,
     HoldPin,
@@ -41,15 +42,17 @@ from headrace.node.messages import (
     Request,
     Settle,
     Staged,
+    Survey,
     TryMount,
 )
 from headrace.node.operations import free, hold_pin, list_page, load, pin
 from headrace.node.report import report
 from headrace.node.staged import settle, staged_below
+from headrace.node.surveys import Surveys
 from headrace.node.syncing import SyncDesk
 from headrace.node.tally import Tally
 from headrace.policy.rules import Policy
-from headrace.wiring import Journals, LiveMounts, Parts, Scratch, open_marks, open_pages, try_mount
+from headrace.wiring import Journals, LiveMounts, Parts, Scratch, listings_in, open_marks, open_pages, try_mount
 
 _log = logging.getLogger("headrace.worker")
 
@@ -76,38 +79,42 @@ class Worker:
             case Apply():
                 await self._apply(request.state)
             case AskStats():
-                return report(
-                    self._tally,
-                    self._server.stats(),
-                    pages=self._pages,
-                    cache=self._cache,
-                    mounts=self._mounts,
-                )
-            case Load():
-                return Amount(await load(self._mounts.namespace, request.path))
-            case Free():
-                return Amount(await free(self._mounts.namespace, request.path, prefix=request.prefix))
-            case Pin():
-                await pin(self._mounts.namespace, request.path, request.on)
-            case HoldPin():
-                await hold_pin(self._mounts.namespace, request.path)
-            case ListPage():
-                return Listed(await list_page(self._mounts.namespace, request.path, after=request.after, limit=request.limit))
-            case AskStaged():
-                return Staged(staged_below(self._mounts.namespace, request.path))
-            case Settle():
-                await settle(self._mounts.namespace, request.conflict, ours=request.ours)
+                tally, server = self._tally, self._server.stats()
+                return report(tally, server, pages=self._pages, cache=self._cache, mounts=self._mounts)
+            case TryMount():
+                await try_mount(request.spec, self._parts)
             case Changed():
                 self._mounts.changed([(changed.bucket, changed.key) for changed in request.objects])
             case ChangesMissed():
                 self._mounts.changes_missed()
             case ListSide() | CarryOut():
                 return await self._syncs.answer(request)
-            case TryMount():
-                await try_mount(request.spec, self._parts)
+            case Survey() | EndSurvey():
+                return await self._surveys.answer(request)
             case Drain():
                 self._drain_s = request.deadline_s
                 await self.drain()
+            case _:
+                return await self._on_objects(request)
+        return Done()
+
+    async def _on_objects(self, request: Load | Free | Pin | HoldPin | ListPage | AskStaged | Settle) -> Reply:
+        namespace = self._mounts.namespace
+        match request:
+            case Load():
+                return Amount(await load(namespace, request.path))
+            case Free():
+                return Amount(await free(namespace, request.path, prefix=request.prefix))
+            case Pin():
+                await pin(namespace, request.path, request.on)
+            case HoldPin():
+                await hold_pin(namespace, request.path)
+            case ListPage():
+                return Listed(await list_page(namespace, request.path, after=request.after, limit=request.limit))
+            case AskStaged():
+                return Staged(staged_below(namespace, request.path))
+            case Settle():
+                await settle(namespace, request.conflict, ours=request.ours)
         return Done()
 
     async def drain(self) -> None:
@@ -121,6 +128,7 @@ class Worker:
             if self._serving:
                 await asyncio.gather(self._server.drain(self._drain_s), self._handoff.close())
                 await self._syncs.close()
+                await self._surveys.close()
                 await self._mounts.close()
                 await self._pages.close()
         finally:
@@ -133,8 +141,11 @@ class Worker:
         home = Path(boot.home)
         journals = Journals(boot.staging.root(home), boot.staging)
         scratch = Scratch(boot.scratch.root(home), boot.scratch)
-        self._parts = Parts(clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals, scratch)
+        self._parts = Parts(
+            clock, self._tally.emit, os.environ, self._pages, open_marks(home), journals, scratch, listings_in(home)
+        )
         self._mounts = LiveMounts(self._parts)
+        self._surveys = Surveys(self._mounts.namespace, self._parts.listings)
         self._syncs = SyncDesk(self._mounts, self._parts, home)
         self._keys = KeyRing()
         self._gateway = S3Gateway(
@@ -164,6 +175,7 @@ class Worker:
             self._epoch = state.epoch
             self._tally.forget(frozenset(spec.path for spec in state.mounts))
             await self._mounts.apply(state.mounts)
+            await self._surveys.mounts_changed()
 
     def _tell(self, event: Event) -> None:
         self.channel.tell(event)
