@@ -15,7 +15,7 @@ from headrace.model.reading import FileSlice
 
 WINDOW_BYTES = 4 * 1024 * 1024
 _CAPACITY_BYTES = 128 * 1024 * 1024
-_IDLE_S = 2.0
+_IDLE_S = 1.0
 _SEEN_MAX = 1024
 
 _Slot = tuple[int, int]
