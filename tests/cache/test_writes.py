@@ -23,6 +23,7 @@ from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
 from headrace.testing.clock import ManualClock
 from support.caching import body_of, until
+from support.taking import TakingStore
 
 SETTINGS = CacheSettings(memory="0", disk=(DiskSettings("pages", "1GiB"),), page="4KiB")
 
@@ -146,8 +147,9 @@ async def test_what_was_replaced_is_not_served_as_stale_either(tmp_path: Path) -
     await two.close()
 
 
-async def test_a_small_body_is_kept_as_pages(tmp_path: Path) -> None:
-    memory = MemoryStore()
+@pytest.mark.parametrize("store", [MemoryStore, TakingStore])
+async def test_a_small_body_is_kept_as_pages(tmp_path: Path, store: type[MemoryStore]) -> None:
+    memory = store()
     process = Process(tmp_path, memory)
     body = bytes(range(256)) * 100
     info = await process.store.write("k", BytesBody(body))

@@ -56,6 +56,7 @@ class ConnectionPool:
         self._connecting = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._addresses: dict[Origin, tuple[float, list[AddressInfo]]] = {}
+        self._lookups: dict[Origin, asyncio.Future[list[AddressInfo]]] = {}
         self._tls: ssl.SSLContext | None = None
         self._emptied = asyncio.Event()
 
@@ -109,11 +110,20 @@ class ConnectionPool:
     async def _resolved(self, origin: Origin) -> list[AddressInfo]:
         now = asyncio.get_running_loop().time()
         until, found = self._addresses.get(origin, (0.0, []))
-        if now >= until:
-            found = _alternating(await self._resolver.resolve(origin.host, origin.port))
+        if now < until:
+            return found
+        lookup = self._lookups.get(origin)
+        if lookup is None:
+            lookup = self._lookups[origin] = asyncio.ensure_future(self._resolver.resolve(origin.host, origin.port))
+            lookup.add_done_callback(lambda done: self._found(origin, done))
+        return _alternating(await asyncio.shield(lookup))
+
+    def _found(self, origin: Origin, lookup: asyncio.Future[list[AddressInfo]]) -> None:
+        del self._lookups[origin]
+        if not lookup.cancelled() and lookup.exception() is None:
+            now = asyncio.get_running_loop().time()
             self._addresses = {other: kept for other, kept in self._addresses.items() if now < kept[0]}
-            self._addresses[origin] = (now + _DNS_KEPT_S, found)
-        return found
+            self._addresses[origin] = (now + _DNS_KEPT_S, _alternating(lookup.result()))
 
     async def _first_connected(self, addresses: Sequence[AddressInfo]) -> socket.socket:
         """A socket to the first address that answers; each next one is tried too when the one before it takes long or fails."""

@@ -22,8 +22,6 @@ class Sending:
     def __init__(self, source: AsyncIterable[Buffer], length: int, *, path: str = "") -> None:
         self.length = length
         self.error: Exception | None = None
-        self.is_whole = False
-        """Whether the last piece was handed over, so that an answer may be about all of them."""
         self._source = source
         self.path = path
         self._pieces: AsyncGenerator[Buffer, None] | None = None
@@ -52,7 +50,6 @@ class Sending:
                 held = _cut(piece)
             if left:
                 raise self._refused(f"ended {left} bytes early")
-            self.is_whole = True
             for ready in held:
                 yield ready
         finally:
