@@ -1,6 +1,5 @@
 """Histories of 20,000 random steps a seed, over both write modes: nothing acknowledged is lost or blended, whatever happens.
 
-
 A failure names its seed and step; `HISTORY=back:2:1234` takes that history again up to that step alone.
 """
 

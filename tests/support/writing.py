@@ -42,8 +42,9 @@ def s3_client(running: RunningGateway, key_id: str = KEY_ID, secret: str = SECRE
 
 
 @contextmanager
-def refusal(code: str) -> Iterator[None]:
-    """What is done inside is refused with that code."""
+def refusal(code: str, condition: str = "") -> Iterator[None]:
+    """What is done inside is refused with that code, if given because of that condition."""
     with pytest.raises(ClientError) as caught:
         yield
     assert caught.value.response["Error"]["Code"] == code
+    assert not condition or caught.value.response["Error"].get("Condition") == condition

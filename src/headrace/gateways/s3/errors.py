@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 from headrace.gateways.s3.xml import escape
 from headrace.model.errors import (
@@ -157,6 +158,13 @@ def translate(error: HeadraceError, *, missing: str = "NoSuchKey") -> S3Error:
     return S3Error(code, message)
 
 
+def precondition_failed(headers: Container[bytes]) -> S3Error:
+    """A condition of the request did not hold; which one, where it had but one. s3fs, for one, acts on that."""
+    given = [said for name, said in _CONDITIONS.items() if name in headers]
+    detail = (("Condition", given[0]),) if len(given) == 1 else ()
+    return S3Error("PreconditionFailed", _FAILED, detail=detail)
+
+
 def conflict(*, conditional: bool) -> S3Error:
     """Another write of the same key ran at the same time."""
     if conditional:
@@ -167,6 +175,13 @@ def conflict(*, conditional: bool) -> S3Error:
     return S3Error("OperationAborted", _ABORTED)
 
 
+_CONDITIONS = {
+    b"if-match": "If-Match",
+    b"if-none-match": "If-None-Match",
+    b"if-unmodified-since": "If-Unmodified-Since",
+    b"if-modified-since": "If-Modified-Since",
+}
+_FAILED = "At least one of the pre-conditions you specified did not hold"
 _ABORTED = "A conflicting conditional operation is currently in progress against this resource. Please try again."
 _MESSAGES = {
     "NoSuchKey": "The specified key does not exist.",
@@ -185,7 +200,7 @@ _SAID: tuple[tuple[type[HeadraceError], str, str], ...] = (
     (Unsupported, "NotImplemented", "The store behind this path cannot do that."),
     (VersionChanged, "ServiceUnavailable", "The object keeps changing while it is read. Please try again."),
     (ResidencyRefused, "ServiceUnavailable", "This path's bytes may live in memory only, and that cannot be had now."),
-    (ConditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"),
+    (ConditionFailed, "PreconditionFailed", _FAILED),
     (Conflict, "OperationAborted", _ABORTED),
     (PartTooSmall, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size"),
     (InvalidPart, "InvalidPart", "One or more of the specified parts could not be found. The part may not have been uploaded, or "

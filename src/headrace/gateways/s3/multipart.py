@@ -14,13 +14,13 @@ from headrace.gateways.s3.attributes import plain_tag, read_attributes, read_con
 from headrace.gateways.s3.checksums import PREFIX, checksum_type, upload_checksum
 from headrace.gateways.s3.context import Call, xml_response
 from headrace.gateways.s3.copying import copy_result, find_source
-from headrace.gateways.s3.errors import S3Error, conflict
+from headrace.gateways.s3.errors import S3Error, conflict, precondition_failed
 from headrace.gateways.s3.incoming import buffered
 from headrace.gateways.s3.put import MAX_PUT_BYTES, upload_body
 from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape
 from headrace.gateways.s3.xml_in import Shape, malformed, read_document
 from headrace.model.checksums import Algorithm, read_digest
-from headrace.model.errors import Conflict, CorruptData
+from headrace.model.errors import ConditionFailed, Conflict, CorruptData
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import MAX_PART_NUMBER, Part, Upload
 from headrace.model.writing import Condition, Pairs
@@ -149,6 +149,8 @@ async def _complete(call: Call, upload: Upload, parts: tuple[Part, ...], conditi
         return await call.uploads.complete(upload, parts, condition=condition, checksums=expected)
     except CorruptData as error:
         raise S3Error("BadDigest", "The checksum you specified did not match that of the whole object.") from error
+    except ConditionFailed as error:
+        raise precondition_failed(call.request.headers) from error
     except Conflict as error:
         raise conflict(conditional=bool(condition)) from error
 

@@ -8,7 +8,7 @@ from headrace.gateways.http.messages import Response, render_fields
 from headrace.gateways.s3.conditions import NAMES, Verdict, judge, range_still_valid
 from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.describe import Overrides, checksum_pairs, content_range, object_pairs, served_fields
-from headrace.gateways.s3.errors import S3Error
+from headrace.gateways.s3.errors import S3Error, precondition_failed
 from headrace.gateways.s3.ranges import RangeWish, Suffix, fit_range, parse_range
 from headrace.model.errors import InvalidRange, Unsupported, VersionChanged
 from headrace.model.objects import ByteRange, ObjectInfo
@@ -114,7 +114,7 @@ def judge_read(call: Call, info: ObjectInfo) -> Response | None:
     if verdict is Verdict.NOT_MODIFIED:
         return Response(304, render_fields(object_pairs(info)))
     if verdict is Verdict.FAILED:
-        raise S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        raise precondition_failed(call.request.headers)
     return None
 
 

@@ -12,7 +12,7 @@ from headrace.gateways.http.server import HttpServer
 from headrace.gateways.s3.accepted import check_headers
 from headrace.gateways.s3.auth import Authenticator, Identity
 from headrace.gateways.s3.context import Call, Noted, missing_code
-from headrace.gateways.s3.errors import S3Error, conflict, error_body, refused, translate
+from headrace.gateways.s3.errors import S3Error, conflict, error_body, precondition_failed, refused, translate
 from headrace.gateways.s3.forms import SignedForm
 from headrace.gateways.s3.hot import HotPath, HotRead
 from headrace.gateways.s3.keys import KeyRing
@@ -23,7 +23,7 @@ from headrace.gateways.s3.stats import GatewayStats, Tally
 from headrace.gateways.s3.target import Target, read_target
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.clock import Clock
-from headrace.model.errors import Conflict, HeadraceError, NotFound
+from headrace.model.errors import ConditionFailed, Conflict, HeadraceError, NotFound
 from headrace.model.events import AccessRefused, BackgroundError, ReadServed, WriteServed
 from headrace.model.objects import Emit
 from headrace.model.reading import Reading
@@ -183,6 +183,8 @@ class S3Gateway:
         """The error as S3 says it; a refusal by what came behind the admission is audited here."""
         if isinstance(error, Conflict):
             return conflict(conditional=b"if-match" in request.headers or b"if-none-match" in request.headers)
+        if isinstance(error, ConditionFailed):
+            return precondition_failed(request.headers)
         missing = "NoSuchKey"
         if isinstance(error, NotFound):
             missing = await missing_code(self._namespace, noted.path)
