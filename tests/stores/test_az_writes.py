@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headrace.model.errors import Conflict, InvalidKey, NotFound, Unavailable, Unsupported
+from headrace.model.errors import ConditionFailed, Conflict, CorruptData, InvalidKey, NotFound, Unavailable, Unsupported
 from headrace.model.objects import ByteRange
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.stores import az_copy, az_uploads
@@ -93,12 +93,10 @@ async def test_a_large_copy_is_made_of_blocks_that_the_service_reads(
     info = await store.info("copied")
     assert requests.from_url == 4
     assert await read_all(store, "copied") == LARGE
-    assert (told.etag, info.content_type, info.headers, info.metadata) == (
-        info.etag,
-        *(attributes.content_type, attributes.headers, attributes.metadata),
-    )
+    assert told.etag == info.etag
+    assert (info.content_type, info.headers, info.metadata) == ("text/x", attributes.headers, attributes.metadata)
     assert await store.tags("copied") == attributes.tags
-    with pytest.raises(Exception, match="copied"):
+    with pytest.raises(ConditionFailed):
         await store.copy(source, "copied", condition=ABSENT)
 
 
@@ -156,7 +154,7 @@ async def test_a_completed_upload_whose_answer_is_lost_is_recognised(store: AzSt
 
 async def test_the_blocks_of_a_broken_part_are_none(store: AzStore) -> None:
     upload = await store.multipart().begin("a")
-    with pytest.raises(Exception, match="early|after"):
+    with pytest.raises(CorruptData):
         await store.multipart().put(upload, 1, PiecesBody([LARGE], len(LARGE) + 1))
     assert (await store.multipart().parts(upload)).parts == ()
     with pytest.raises(Unsupported, match="empty parts"):
