@@ -39,9 +39,7 @@ def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> S
     """The store of an `az://…` URL: a container, a prefix of one, or all containers of the account. Raises `SettingsError`."""
     url = parse_store_url(spec.store)
     if not url.bucket and spec.credentials == "anonymous":
-        raise SettingsError(
-            f"store {shown_url(spec.store)!r}: nobody may list an account without credentials, name the container"
-        )
+        raise SettingsError(f"store {shown_url(spec.store)!r}: listing an account takes credentials: name the container")
     credentials = azure_credentials(spec.credentials, environ=environ, clock=clock)
     http = Http(http_settings(spec), guard=guard_of(spec))
     requests = AzRequests(url.bucket, endpoint=check_endpoint(spec), credentials=credentials, http=http, clock=clock)
