@@ -224,7 +224,9 @@ class GcsDouble:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         start, token = query.get("startOffset", "").encode(), query.get("pageToken", "")
         most = int(query.get("maxResults", "1000"))
-        items, prefixes, last = [], [], ""
+        items: list[dict[str, Any]] = []
+        prefixes: list[str] = []
+        last = ""
         for name in sorted(self._bucket_of(bucket), key=str.encode):
             is_rolled_up = delimiter != "" and token.endswith(delimiter) and token != prefix and name.startswith(token)
             is_seen = name.encode() <= token.encode() or is_rolled_up
