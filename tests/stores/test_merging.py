@@ -39,3 +39,25 @@ def test_merged_pages_list_each_entry_once_in_order(keys: list[str], delimiter: 
             break
         after = page.after
     assert got == expected(keys, prefix, delimiter)
+
+
+@given(
+    KEYS,
+    st.sampled_from(["", "/", "-", "b", "ab"]),
+    st.sampled_from(["", "a", "a/", "a/b/"]),
+    st.integers(1, 5),
+    st.integers(1, 4),
+)
+def test_hidden_keys_are_left_out_whatever_rolls_them_up(
+    keys: list[str], delimiter: str, prefix: str, limit: int, size: int
+) -> None:
+    got: list[tuple[str, bool]] = []
+    after = ""
+    keys = [key for key in keys if not key.startswith("a/b/")]
+    while True:
+        page = pages([*keys, "a/b/1", "a/b/2"], PageMerger(prefix, delimiter, after, limit, hidden="a/b/"), prefix, size)
+        got += [(entry.key, isinstance(entry, CommonPrefix)) for entry in page.entries]
+        if page.after is None:
+            break
+        after = page.after
+    assert got == expected(keys, prefix, delimiter)

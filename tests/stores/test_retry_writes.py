@@ -18,16 +18,17 @@ from headrace.model.errors import (
     Throttled,
     Unavailable,
 )
+from headrace.model.objects import ObjectInfo, Version
 from headrace.model.reading import Buffer
 from headrace.model.uploads import Bucket
-from headrace.model.writing import BytesBody, Condition
+from headrace.model.writing import Body, BytesBody, Condition, Pairs
 from headrace.stores.buckets import Buckets
 from headrace.stores.contract_hooks import read_all
 from headrace.stores.contract_tools import PiecesBody
 from headrace.stores.faulty import Fault, FaultyStore
 from headrace.stores.memory import MemoryStore
 from headrace.stores.retry import RetryStore
-from headrace.stores.retry_writes import RetriedBuckets
+from headrace.stores.retry_writes import RetriedBuckets, has_bytes_of
 from support.flaky import SteppedClock
 
 LOST = Unavailable("the answer was lost")
@@ -253,3 +254,26 @@ async def test_a_store_that_stops_taking_a_body_ends_at_the_deadline() -> None:
         async with asyncio.timeout(10):
             await store.write("k", BytesBody(b"x"))
     assert faulty.injected
+
+
+MD5_OF_X = "ndTkYSaMgDT1yFZOFVxnpg=="
+
+
+@pytest.mark.parametrize(
+    ("body", "etag", "checksums", "same"),
+    [
+        (BytesBody(b"x"), "9dd4e461268c8034f5c8564e155c67a6", (), True),
+        (BytesBody(b"x"), "17000000001", (("md5", MD5_OF_X), ("type", "FULL_OBJECT")), True),
+        (BytesBody(b"y"), "17000000001", (("md5", MD5_OF_X), ("type", "FULL_OBJECT")), False),
+        (PiecesBody([b"x"]), "17000000001", (("md5", MD5_OF_X), ("type", "FULL_OBJECT")), False),
+        (BytesBody(b"y", (("crc32", "abc="),)), "17000000001", (("crc32", "abc="), ("type", "FULL_OBJECT")), True),
+        (BytesBody(b"y", (("crc32", "abc="),)), "17000000001", (("crc32", "abc="), ("type", "COMPOSITE")), False),
+        (BytesBody(b"x"), "17000000001", (), False),
+    ],
+    ids=["ETag", "MD5 beside it", "other MD5", "passed by", "another checksum", "of parts", "nothing known"],
+)
+async def test_a_store_is_seen_to_hold_a_body_by_what_both_are_known_by(
+    body: Body, etag: str, checksums: Pairs, same: bool
+) -> None:
+    found = ObjectInfo("k", 1, Version(f"etag:{etag}"), etag=etag, checksums=checksums)
+    assert await has_bytes_of(found, body) is same

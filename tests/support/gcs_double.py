@@ -79,7 +79,8 @@ class GcsDouble:
         except web.HTTPException as error:
             told = {"error": {"code": error.status, "message": error.text or "", "errors": [{"reason": "x"}]}}
             answer = web.json_response(told, status=error.status)
-        asked = f"{request.method} {request.raw_path}"
+        is_last = request.method == "PUT" and answer.status == 200
+        asked = f"{request.method} {request.raw_path}" + " last-of-session" * is_last
         lost = next((text for text in self.lost if all(part in asked for part in text.split())), None)
         if lost is not None and request.transport is not None:
             self.lost.remove(lost)
@@ -182,10 +183,13 @@ class GcsDouble:
         wanted = document.pop("crc32c", "")
         if wanted and wanted != checksum(Algorithm.CRC32C, data):
             raise web.HTTPBadRequest(text=f"Provided CRC32C {wanted} doesn't match")
+        self.put(bucket, name, self._kept(data), document)
+        return self._resource(bucket, name)
+
+    def _kept(self, data: bytes) -> bytes:
         if self.spoil:
             self.spoil, data = False, data[:-1] + bytes([data[-1] ^ 1])
-        self.put(bucket, name, data, document)
-        return self._resource(bucket, name)
+        return data
 
     def _compose(self, bucket: str, name: str, query: dict[str, str], message: dict[str, Any]) -> dict[str, Any]:
         sources = message["sourceObjects"]
@@ -197,7 +201,7 @@ class GcsDouble:
                 raise web.HTTPNotFound(text="no such generation")
             pieces.append(held.data)
         self._check(self._bucket_of(bucket).get(name), query)
-        made = self.put(bucket, name, b"".join(pieces), message.get("destination", {}))
+        made = self.put(bucket, name, self._kept(b"".join(pieces)), message.get("destination", {}))
         self.buckets[bucket][name] = replace(made, composed=True)
         return self._resource(bucket, name)
 
@@ -220,7 +224,9 @@ class GcsDouble:
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         start, token = query.get("startOffset", "").encode(), query.get("pageToken", "")
         most = int(query.get("maxResults", "1000"))
-        items, prefixes, last = [], [], ""
+        items: list[dict[str, Any]] = []
+        prefixes: list[str] = []
+        last = ""
         for name in sorted(self._bucket_of(bucket), key=str.encode):
             is_rolled_up = delimiter != "" and token.endswith(delimiter) and token != prefix and name.startswith(token)
             is_seen = name.encode() <= token.encode() or is_rolled_up

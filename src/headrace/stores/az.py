@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from headrace.model.clock import Clock
-from headrace.model.errors import CorruptData, InvalidRange, Unavailable, VersionChanged
+from headrace.model.errors import CorruptData, InvalidRange, SettingsError, Unavailable, VersionChanged
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
@@ -27,7 +27,7 @@ from headrace.stores.merging import PageMerger
 from headrace.stores.parts import part_bounds
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.store import Store
-from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
+from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url, shown_url
 
 _PAGE = 1000
 _MAX_PAGES = 10_000
@@ -38,6 +38,8 @@ _MARKERS = 1024
 def from_spec(spec: MountSpec, *, environ: Mapping[str, str], clock: Clock) -> Store:
     """The store of an `az://…` URL: a container, a prefix of one, or all containers of the account. Raises `SettingsError`."""
     url = parse_store_url(spec.store)
+    if not url.bucket and spec.credentials == "anonymous":
+        raise SettingsError(f"store {shown_url(spec.store)!r}: listing an account takes credentials: name the container")
     credentials = azure_credentials(spec.credentials, environ=environ, clock=clock)
     http = Http(http_settings(spec), guard=guard_of(spec))
     requests = AzRequests(url.bucket, endpoint=check_endpoint(spec), credentials=credentials, http=http, clock=clock)

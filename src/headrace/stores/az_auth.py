@@ -69,12 +69,12 @@ def string_to_sign(
 
 
 def blob_sas(account: str, key: str, container: str, blob: str, now_s: float) -> str:
-    """A token, as the query of a URL, with which that one blob may be read for a day: what copies are made from."""
+    """A token, as the query of a URL, with which that one blob and its tags may be read for a day: what copies are made from."""
     start, expiry = (strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(at)) for at in (now_s - _SKEW_S, now_s + _SAS_S))
     resource = f"/blob/{account}/{container}/{blob}"
-    text = "\n".join(["r", start, expiry, resource, "", "", "", API_VERSION, "b", "", "", "", "", "", "", ""])
+    text = "\n".join(["rt", start, expiry, resource, "", "", "", API_VERSION, "b", "", "", "", "", "", "", ""])
     digest = hmac.digest(base64.b64decode(key), text.encode(), hashlib.sha256)
-    fields = {"sv": API_VERSION, "st": start, "se": expiry, "sr": "b", "sp": "r", "sig": base64.b64encode(digest).decode()}
+    fields = {"sv": API_VERSION, "st": start, "se": expiry, "sr": "b", "sp": "rt", "sig": base64.b64encode(digest).decode()}
     return urlencode(fields)
 
 

@@ -49,7 +49,8 @@ class AzCopies:
         conditions = await self._requests.condition_headers(condition, key)
         try:
             if attributes is None and known.size <= LARGEST_AT_ONCE:
-                return await self.at_once(origin, known, key, [("x-ms-copy-source-tag-option", "COPY"), *conditions])
+                tagged = [("x-ms-copy-source-tag-option", "COPY")] if known.tag_count else []
+                return await self.at_once(origin, known, key, [*tagged, *conditions])
             if attributes is None:
                 tags = await origin.tags(source.key) if known.tag_count else ()
                 attributes = attributes_of(known, tags)

@@ -25,7 +25,8 @@ class PageMerger:
         self._hidden = hidden
         # Stores disagree about delimiters of several bytes, so those are rolled up here. So are those that could roll hidden
         # keys up with others.
-        is_own = len(delimiter.encode()) > 1 or (hidden.startswith(prefix) and hidden != "" and delimiter not in ("", "/"))
+        mixed = hidden.startswith(prefix) and rolled_up(hidden, prefix, delimiter) not in (None, hidden)
+        is_own = len(delimiter.encode()) > 1 or mixed
         self._own_delimiter = delimiter if is_own else ""
         self._delimiter = delimiter
         self.store_delimiter = "" if self._own_delimiter else delimiter
