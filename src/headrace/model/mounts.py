@@ -64,7 +64,8 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     """`/` or `/bucket[/deeper…]`, without a slash at the end; compared exactly."""
     store: str = ""
-    """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://…`, `az://container/…`, `file:///…`."""
+    """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://…`, `az://container/…`, `file:///…`,
+    `webhdfs://namenode:port/path`."""
     endpoint: str = ""
     """Address of the store, such as `https://s3.example.com:9000`; empty: the cloud's own for the region."""
     credentials: str = ""
