@@ -44,3 +44,14 @@ def test_a_home_that_cannot_hold_them_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         Marks.open(tmp_path / "link")
     assert (tmp_path / "run").stat().st_size == len("a file in the way")
+
+
+def test_setting_all_voids_every_key_in_every_process(tmp_path: Path) -> None:
+    ours, theirs = Marks.open(tmp_path / "marks"), Marks.open(tmp_path / "marks")
+    slots = [Marks.slot("place", f"key {number}") for number in range(1000)]
+    before = [theirs.table[slot] for slot in slots]
+    ours.set_all()
+    after = [theirs.table[slot] for slot in slots]
+    assert all(old != new for old, new in zip(before, after, strict=True))
+    ours.set(slots[0])
+    assert theirs.table[slots[0]] != after[0]
