@@ -20,7 +20,7 @@ from headrace.stores.store import Store
 from support.hdfs import USER, HdfsServer
 from support.processes import free_port
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]  # minutes: every object is made by a redirect and a Java pipeline
 
 
 def open_hdfs(server: HdfsServer, root: str, *, user: str = USER) -> Store:
