@@ -49,18 +49,19 @@ class HdfsStore(Store):
         return _described(key, await self._status(key))
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
-        status = await self._status(key)
-        info = _described(key, status)
-        if version is not None and info.version != version:
-            raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
-        held = cut_range(byte_range, info.size, key)
-        if not held.length:
-            return _HdfsReading(self._client, info, held, None)
-        try:
-            body = await self._client.open(f"{_INODES}{status.file_id}", held.start, held.length)
-        except NotFound as error:
-            raise VersionChanged(f"{key!r} was replaced or removed just now: read it again", path=key) from error
-        return _HdfsReading(self._client, info, held, body)
+        for _ in range(_TRIES):
+            status = await self._status(key)
+            info = _described(key, status)
+            if version is not None and info.version != version:
+                raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
+            held = cut_range(byte_range, info.size, key)
+            if not held.length:
+                return _HdfsReading(self._client, info, held, None)
+            # Replaced or removed since: the next look tells which.
+            with contextlib.suppress(NotFound):
+                body = await self._client.open(f"{_INODES}{status.file_id}", held.start, held.length)
+                return _HdfsReading(self._client, info, held, body)
+        raise Unavailable(f"{key!r} is replaced faster than it can be opened: try again", path=key)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
