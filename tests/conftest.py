@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.ceph import ceph
+from support.hdfs import HdfsServer, hdfs
 from support.servers import AzureServer, GcsServer, S3Server, azurite, fake_gcs, seaweedfs
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and every process they start inherits that.
@@ -35,4 +36,10 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSe
 @pytest.fixture(scope="session")
 def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     with fake_gcs(tmp_path_factory.mktemp("gcs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def hdfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HdfsServer]:
+    with hdfs(tmp_path_factory.mktemp("hdfs")) as server:
         yield server

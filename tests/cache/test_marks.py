@@ -68,3 +68,14 @@ def test_marks_of_an_earlier_release_grow(tmp_path: Path) -> None:
     marks = Marks.open(tmp_path / "marks")
     assert marks.table[0] == 0x0101010101010101
     marks.set(Marks.era("place"))
+
+
+def test_setting_all_voids_every_key_in_every_process(tmp_path: Path) -> None:
+    ours, theirs = Marks.open(tmp_path / "marks"), Marks.open(tmp_path / "marks")
+    slots = [Marks.slot("place", f"key {number}") for number in range(1000)]
+    before = [theirs.table[slot] for slot in slots]
+    ours.set_all()
+    after = [theirs.table[slot] for slot in slots]
+    assert all(old != new for old, new in zip(before, after, strict=True))
+    ours.set(slots[0])
+    assert theirs.table[slots[0]] != after[0]

@@ -21,6 +21,7 @@ from headrace.stores.credentials import Credentials
 from support.fake_node import FakeNode
 from support.kafka import Broker, kafka_broker
 from support.processes import free_port
+from support.tls import make_certificate, tls_in_front
 
 SOURCE = KafkaSource(brokers=("kafka:9092",), topics=("s3-events",))
 
@@ -116,6 +117,27 @@ async def test_brokers_that_are_away_are_named_in_seconds() -> None:
         with pytest.raises(Unavailable, match=rf"Kafka at {nobody.address}: .*Connection refused"):
             await reader.places()
     await reader.close()
+
+
+@pytest.mark.servers
+async def test_tls_is_spoken_with_brokers_whose_certificate_is_known_and_with_no_others(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    broker = Broker(tmp_path, free_port(), advertised=free_port())
+    broker.start()
+    try:
+        async with tls_in_front(broker.advertised, broker.port, certificate, key):
+            address = (f"127.0.0.1:{broker.advertised}",)
+            known = KafkaSource(address, ("events",), tls=True, ca=str(certificate))
+            for source, words in (
+                (known, "topic events: .*Unknown topic"),
+                (KafkaSource(address, ("events",), tls=True), "certificate verify failed"),
+            ):
+                reader = await resolve_source(source, home=tmp_path, environ={}, clock=SystemClock()).open()
+                with pytest.raises(Unavailable, match=words):
+                    await reader.places()
+                await reader.close()
+    finally:
+        broker.stop()
 
 
 def test_a_source_becomes_the_options_of_the_library_and_nothing_is_left_to_chance() -> None:

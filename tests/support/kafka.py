@@ -25,6 +25,8 @@ class Broker:
     port: int
     options: Mapping[str, str] = field(default_factory=dict)
     child: Child | None = None
+    advertised: int = 0
+    """The port that clients are told; 0: its own."""
 
     @property
     def address(self) -> str:
@@ -33,7 +35,8 @@ class Broker:
     def start(self, *arguments: str) -> None:
         """Begin with an empty log."""
         where = f"tcp://{self.address}"
-        command = [_program(), "broker", "--listener-url", where, "--advertised-listener-url", where]
+        told = f"tcp://127.0.0.1:{self.advertised or self.port}"
+        command = [_program(), "broker", "--listener-url", where, "--advertised-listener-url", told]
         self.child = Child([*command, "--storage-engine", "memory://tansu/", *arguments], self.folder / "tansu.log")
         self.child.wait_listening(self.port)
 

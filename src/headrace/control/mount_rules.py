@@ -10,7 +10,7 @@ from headrace.model.errors import HeadraceError, SettingsError
 from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
 from headrace.model.units import parse_duration, parse_size
 
-SCHEMES = ("s3", "gs", "az", "file", "memory")
+SCHEMES = ("s3", "gs", "az", "file", "webhdfs", "swebhdfs", "memory")
 _CREDENTIALS = re.compile(r"|env:[A-Za-z_][A-Za-z0-9_]*|file:.+|profile:[^\s:/]+|instance|anonymous")
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _MAX_UNION = 32

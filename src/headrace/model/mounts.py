@@ -65,7 +65,7 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`/` or `/bucket[/deeper…]`, without a slash at the end; compared exactly."""
     store: str = ""
     """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://bucket/prefix`, `gs://` (all of a project's), `az://container/prefix`,
-    `az://` (all of an account's), `file:///…`."""
+    `az://` (all of an account's), `file:///…`, `webhdfs://namenode:port/path`."""
     endpoint: str = ""
     """Address of the store, such as `https://s3.example.com:9000`; empty: the cloud's own for the region."""
     credentials: str = ""

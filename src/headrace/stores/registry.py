@@ -19,6 +19,8 @@ _MODULES = {
     "s3": "headrace.stores.s3",
     "gs": "headrace.stores.gs",
     "az": "headrace.stores.az",
+    "webhdfs": "headrace.stores.hdfs_open",
+    "swebhdfs": "headrace.stores.hdfs_open",
     "file": "headrace.stores.file_open",
     "memory": "headrace.stores.memory",
 }
