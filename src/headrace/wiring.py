@@ -72,7 +72,8 @@ class Parts:
     """What every store of a process is built from. Without `pages` nothing is cached.
 
     `marks` are those of the node; None: no other process needs to know what this one writes. Without `journals` no mount
-    can have `write = "back"`. `listings` is where surveys keep what they have listed.
+    can have `write = "back"`. `listings` is where surveys keep what they have listed, swept with each change of mounts; None: not
+    this process's business.
     """
 
     clock: Clock
@@ -381,8 +382,7 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
         raise SettingsError(f"{where}: nothing is mounted; add a [[mount]], or name the settings in $HEADRACE_CONFIG")
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     journals = Journals(settings.staging.root(settings.home), settings.staging)
-    parts = Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals, listings_in(settings.home))
-    live = LiveMounts(parts)
+    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop)
