@@ -77,7 +77,7 @@ class Api:
     async def add_mount(self, request: Request) -> Response:
         spec = await _body(request, MountSpec)
         await self._operations.add_mount(spec, actor=ACTOR)
-        return _json(messages.Mounted(await self._is_empty(spec.path)), status=201)
+        return _json(messages.Mounted(await _is_empty(self._node, spec.path)), status=201)
 
     async def replace_mount(self, request: Request) -> Response:
         wanted = await _body(request, messages.ReplaceMount)
@@ -110,12 +110,6 @@ class Api:
             raise SettingsError(f"{wanted.path!r} is not a path of the namespace: begin with a slash")
         self._check_mounted(wanted.path)
         return _json(await self._jobs.load(wanted.path), status=202)
-
-    async def _is_empty(self, path: str) -> bool:
-        try:
-            return not (await self._node.list_page(path, after="", limit=1)).entries
-        except HeadraceError:
-            return False  # the mount was tried and is in force: this is a note only
 
     def _check_mounted(self, path: str) -> None:
         mounted = [entry.spec.path for entry in self._control.mounts()]
@@ -153,6 +147,13 @@ class Api:
     async def pin(self, request: Request) -> Response:
         wanted = await _body(request, messages.PinRequest)
         return _json(messages.Done(await self._operations.pin(wanted.path, wanted.on, actor=ACTOR)))
+
+
+async def _is_empty(node: NodeView, path: str) -> bool:
+    try:
+        return not (await node.list_page(path, after="", limit=1)).entries
+    except HeadraceError:
+        return False  # the mount was tried and is in force: this is a note only
 
 
 async def _survey_lines(first: Found, found: AsyncIterator[Found]) -> AsyncIterator[bytes]:
