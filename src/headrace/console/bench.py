@@ -21,6 +21,7 @@ MEASUREMENTS = (
     "writes",
     "listing",
     "sync_listing",
+    "staleness",
     "startup_memory",
     "million_pages",
     "eviction_traces",
