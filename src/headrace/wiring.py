@@ -99,7 +99,8 @@ class Parts:
     """What every store of a process is built from. Without `pages` nothing is cached.
 
     `marks` are those of the node; None: no other process needs to know what this one writes. Without `journals` no mount
-    can have `write = "back"`, without `scratch` none `write = "scratch"`. `listings` is where surveys keep what they have listed.
+    can have `write = "back"`, without `scratch` none `write = "scratch"`. `listings` is where surveys keep what they have listed,
+    swept with each change of mounts; None: not this process's business.
     """
 
     clock: Clock
@@ -530,8 +531,7 @@ async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> Own
     pages = open_pages(settings.cache, settings.home, clock=clock, emit=emit)
     journals = Journals(settings.staging.root(settings.home), settings.staging)
     scratch = Scratch(settings.scratch.root(settings.home), settings.scratch)
-    marks, listings = open_marks(settings.home), listings_in(settings.home)
-    live = LiveMounts(Parts(clock, emit, os.environ, pages, marks, journals, scratch, listings))
+    live = LiveMounts(Parts(clock, emit, os.environ, pages, open_marks(settings.home), journals, scratch))
     await live.apply(specs)
     stop = _keep_pages(settings, clock=clock, emit=emit)
     namespace = OwnNamespace(live.namespace.table, pages, stop=stop, live=live)

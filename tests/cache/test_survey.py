@@ -13,7 +13,7 @@ from headrace.cache.marks import Marks
 from headrace.cache.pages import PageCache, no_touches
 from headrace.cache.settings import CacheSettings, DiskSettings
 from headrace.cache.store import CachedStore, CacheOptions
-from headrace.cache.survey import Differences, spans_of, survey_of
+from headrace.cache.survey import PAGE_KEYS, Differences, spans_of, survey_of
 from headrace.cache.writes import CacheWrites
 from headrace.model.errors import HeadraceError, NotFound, Unavailable
 from headrace.model.mounts import Freshness, Residency
@@ -172,7 +172,7 @@ async def test_half_a_listing_deletes_nothing_and_the_next_whole_one_tells_all(t
     survey = survey_of(process.cached, spans_of(""), hidden=(), folder=tmp_path / "listings")
     with pytest.raises(type(error), match="gone away"):
         await survey.run()
-    assert survey.found == Differences(objects=2000, changed=1, deleted=1)
+    assert survey.found == Differences(objects=2 * PAGE_KEYS, changed=1, deleted=1)
     assert sorted(path.suffix for path in (tmp_path / "listings").iterdir()) == [""]
     stopping.pages = 3
     assert await process.survey() == Differences(objects=4998, changed=1, deleted=2)

@@ -43,23 +43,28 @@ class PastCache(Store):
 
     async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
         try:
-            return await self._inner.write(key, body, attributes, condition=condition)
+            info = await self._inner.write(key, body, attributes, condition=condition)
         finally:
             self.replaced(key)
+        self._cached.knowledge.wrote(key, info)
+        return info
 
     async def copy(
         self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
     ) -> ObjectInfo:
         try:
-            return await self._inner.copy(source, key, attributes, condition=condition)
+            info = await self._inner.copy(source, key, attributes, condition=condition)
         finally:
             self.replaced(key)
+        self._cached.knowledge.wrote(key, info)
+        return info
 
     async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
         try:
             await self._inner.delete(key, condition=condition)
         finally:
             self.replaced(key)
+        self._cached.knowledge.wrote(key, None)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
         try:

@@ -91,7 +91,12 @@ class CachedStore(Store):
         self._options = options
         self._now = clock.monotonic
         self._emit = emit
-        self._refresher = Refresher(self._refresh, mount=options.mount, now=self._now, emit=emit)
+        self._refresher = Refresher(
+            lambda key: self.knowledge.single(key, partial(self.knowledge.ask, key)),
+            mount=options.mount,
+            now=self._now,
+            emit=emit,
+        )
         self.knowledge = Knowledge(
             inner,
             place=options.place,
@@ -298,9 +303,6 @@ class CachedStore(Store):
         if known is None:
             known = await self.knowledge.ask(key, self._now())
         return known, opened
-
-    async def _refresh(self, key: str) -> None:
-        await self.knowledge.single(key, partial(self.knowledge.ask, key))
 
     def _at_start(self, target: CachedObject, start: int) -> bool:
         if target.size == 0 or start >= target.size:

@@ -21,7 +21,8 @@ from headrace.stores.store import Store
 
 T = TypeVar("T")
 
-PAGE_KEYS = 1000
+PAGE_KEYS = 999
+"""One less than stores send at once: some are asked for one more, to know whether anything follows."""
 _COVERED_MAX = 1000
 _LAST = "\U0010ffff"
 

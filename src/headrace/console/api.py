@@ -73,7 +73,7 @@ class Api:
     async def add_mount(self, request: Request) -> Response:
         spec = await read_body(request, MountSpec)
         await self._operations.add_mount(spec, actor=ACTOR)
-        return json_answer(messages.Mounted(await self._is_empty(spec.path)), status=201)
+        return json_answer(messages.Mounted(await _is_empty(self._node, spec.path)), status=201)
 
     async def replace_mount(self, request: Request) -> Response:
         wanted = await read_body(request, messages.ReplaceMount)
@@ -106,12 +106,6 @@ class Api:
             raise SettingsError(f"{wanted.path!r} is not a path of the namespace: begin with a slash")
         self._check_mounted(wanted.path)
         return json_answer(await self._jobs.load(wanted.path), status=202)
-
-    async def _is_empty(self, path: str) -> bool:
-        try:
-            return not (await self._node.list_page(path, after="", limit=1)).entries
-        except HeadraceError:
-            return False  # the mount was tried and is in force: this is a note only
 
     def _check_mounted(self, path: str) -> None:
         mounted = [entry.spec.path for entry in self._control.mounts()]
@@ -150,6 +144,13 @@ class Api:
     async def pin(self, request: Request) -> Response:
         wanted = await read_body(request, messages.PinRequest)
         return json_answer(messages.Done(await self._operations.pin(wanted.path, wanted.on, actor=ACTOR)))
+
+
+async def _is_empty(node: NodeView, path: str) -> bool:
+    try:
+        return not (await node.list_page(path, after="", limit=1)).entries
+    except HeadraceError:
+        return False  # the mount was tried and is in force: this is a note only
 
 
 async def _survey_lines(first: Found, found: AsyncIterator[Found]) -> AsyncIterator[bytes]:

@@ -23,6 +23,7 @@ MEASUREMENTS = (
     "sync_job",
     "listing",
     "sync_listing",
+    "staleness",
     "startup_memory",
     "million_pages",
     "eviction_traces",

@@ -52,9 +52,9 @@ class SyncGroup(HintedGroup):
 @config_option
 @json_option
 def sync() -> None:
-    """Wait until stores have what was written, or keep two directories alike.
+    """Find what changed at the stores, wait until they have what was written, or keep two directories alike.
 
-    `headrace sync PATH [--wait]` is about writes on their way to their stores: `headrace sync path --help`.
+    `headrace sync PATH` looks for changes, `headrace sync PATH --wait` waits for writes: `headrace sync path --help`.
     """
 
 

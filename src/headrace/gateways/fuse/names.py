@@ -17,6 +17,7 @@ from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.model.errors import AccessDenied, InvalidKey, NotFound, ReadOnly, Unsupported
 from headrace.model.objects import ByteRange, ObjectInfo, with_key
 from headrace.model.writing import Attributes, BytesBody
+from headrace.namespace.buckets import NamespaceBuckets
 
 LINK_MAX_BYTES = 4095
 _FIRST = ByteRange(0, 1)
@@ -170,7 +171,7 @@ class Names:
         path = joined(parent, name)
         modes = Modes(stat.S_IFDIR | stat.S_IMODE(mode), *owner, self._shared.now_ns())
         if "/" not in path:
-            await self._shared.namespace.create_bucket(path)
+            await NamespaceBuckets(self._shared.namespace).create(path)
         else:
             self._shared.namespace.writable("/" + path)
             with suppress(InvalidKey, Unsupported):
@@ -207,7 +208,7 @@ class Names:
         path = inode.path
         if "/" not in path:
             try:
-                await self._shared.namespace.delete_bucket(path)
+                await NamespaceBuckets(self._shared.namespace).delete(path)
             except (AccessDenied, ReadOnly):
                 raise Refused(errno.EBUSY) from None
         else:
