@@ -260,7 +260,7 @@ async def test_a_source_that_fails_fails_the_request_and_ends_the_connection(len
         await (await rig.ask("PUT", Sending(broken(), length)))
     assert rig.wire.is_aborted
     assert b"x" not in rig.wire.sent  # the last piece waits until the source has ended
-    assert rig.wire.sent == (b"HEAD" if length else b"")  # a head alone makes an empty object
+    assert rig.wire.sent == b""  # a head alone makes an empty object, with some stores even where its length says otherwise
 
 
 async def test_a_store_that_takes_no_bytes_is_given_up_and_a_slow_source_is_not() -> None:

@@ -163,7 +163,8 @@ async def test_a_header_that_would_be_another_is_refused(name: str, value: str) 
 
 async def test_a_success_before_the_whole_body_was_sent_is_none() -> None:
     async def source() -> Any:
-        yield b"a" * 1000
+        yield b"a" * 500
+        yield b"a" * 500  # lets the one before it go
         await asyncio.Event().wait()
 
     async with scripted(lambda *_: http_answer(200), takes_bodies=False) as server:
@@ -175,7 +176,8 @@ async def test_a_success_before_the_whole_body_was_sent_is_none() -> None:
 
 async def test_a_refusal_before_the_whole_body_was_sent_is_told() -> None:
     async def source() -> Any:
-        yield b"a" * 1000
+        yield b"a" * 500
+        yield b"a" * 500  # lets the one before it go
         await asyncio.Event().wait()
 
     async with scripted(lambda *_: http_answer(403, b"why"), takes_bodies=False) as server:

@@ -176,22 +176,26 @@ class Connection(asyncio.Protocol):
         return answer
 
     async def _deliver(self, answer: Answer, head: bytes, body: Sending) -> None:
-        """Send a body as its source gives it. The store must take each piece in time; the source may take its own."""
+        """Send a body as its source gives it. The store must take each piece in time; the source may take its own.
+
+        The head leaves with the first piece: there are stores that make an empty object of a head without a body.
+        """
+        unsaid = [head]
         try:
             if self._unsent:
                 self._deadline.due = math.inf
-                self.transport.write(head)
             async for piece in body.pieces():
                 if self._answer is not answer or answer.head is not None:
                     return
                 self._unsent -= len(piece)
                 self._deadline.within(self._patience_s)
-                self.transport.write(piece)
+                self.transport.writelines((*unsaid, piece))
+                unsaid.clear()
                 if self._is_full:
                     await self._room()
                 if self._unsent and self._answer is answer and answer.head is None:
                     self._deadline.due = math.inf
-            if not body.length:
+            if unsaid:
                 self.transport.write(head)  # it alone makes an object: only now its body is known to be right
         except BaseException as error:  # whatever a source raises is the write's own error
             if self._answer is answer:
