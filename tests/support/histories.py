@@ -426,7 +426,7 @@ class History:
 
     async def _drained(self, key: str, *, below: bool = False) -> None:
         staged = [process.staged for process in self._processes if process.staged is not None]
-        while staged[0].is_staged(key) if not below else staged[0].standing().writes:
+        while staged[0].standing("" if below else key).writes:
             for process in staged:
                 process.retry_now()
             await asyncio.sleep(0.001)
