@@ -13,6 +13,7 @@ from headrace.stores.handoff import LENGTH_BYTES, frame
 from support.attacks import Caller, control, owner
 from support.gateway import signed_request
 from support.node import RunningNode, running_node
+from support.processes import wait_until
 
 pytestmark = pytest.mark.servers
 
@@ -139,9 +140,12 @@ def test_30_one_store_path_under_two_credentials_shares_no_page(node: RunningNod
         assert control(node, "POST", "/api/v1/mounts", spec)[0] == 201
     before = page_ids(node)
     first = owner(node).ask("GET", "/twin0/o")
+    # Pages are named behind their reader's back, shortly after its last byte.
+    wait_until(lambda: bool(page_ids(node) - before), "the first mount's pages")
     after_first = page_ids(node)
     second = owner(node).ask("GET", "/twin1/o")
+    wait_until(lambda: bool(page_ids(node) - after_first), "pages of its own for the second mount")
     after_second = page_ids(node)
     assert (first.status, second.status, first.headers["etag"]) == (200, 200, second.headers["etag"])
     assert len(after_first - before) == 1
-    assert len(after_second - after_first) == 1, "the second mount has pages of its own"
+    assert len(after_second - after_first) == 1
