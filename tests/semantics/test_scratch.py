@@ -15,6 +15,8 @@ from support.node import RunningNode, start_node, stop_node
 from support.node_client import client_of, closed_clients
 from support.writable import embedded_fs, remote_fs
 
+pytestmark = pytest.mark.servers  # each starts a node or several
+
 __all__ = ["closed_clients"]
 
 

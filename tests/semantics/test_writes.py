@@ -16,6 +16,8 @@ from support.gateway import until
 from support.node import RunningNode, start_node, stop_node
 from support.node_client import client_of, closed_clients
 
+pytestmark = pytest.mark.servers  # each starts a node or several
+
 MODES = ("through", "back")
 __all__ = ["closed_clients"]
 
