@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -52,7 +53,10 @@ class CachedStoreMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(self.rig.pages.close())
         self.loop.close()
         # A fill that was given up may take its own file away meanwhile.
-        shutil.rmtree(self.home, ignore_errors=True)
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.home)
+                break
 
     def allowed(self, key: str) -> list[bytes | None]:
         """What a read that starts now may answer: what was there at some time of the last `BOUND_S` seconds."""

@@ -153,6 +153,29 @@ def test_a_large_file_is_read_cold_and_warm_with_its_own_bytes(here: Path, behin
         assert os.pread(file.fileno(), 10, len(body)) == b""
 
 
+def test_what_is_cached_whole_is_read_by_the_kernel_alone(shared: tuple[FuseMount, Path], here: Path) -> None:
+    kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    if os.geteuid() != 0 or kernel < (6, 9):
+        pytest.skip("passthrough needs root and Linux 6.9")
+    body, process = os.urandom(3 * MIB), shared[0].process
+    (here / "whole").write_bytes(body)
+    pages = shared[0].home / "state/pages"
+    wait_until(lambda: any(path.stat().st_size == len(body) for path in pages.rglob("*.w")), "its pages, behind the write")
+    assert (here / "whole").read_bytes() == body  # pages are proved by the first who reads them
+    fd = os.open(here / "whole", os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # what the mount's own cache has proves nothing
+    waking = threading.Timer(5, process.send_signal, (signal.SIGCONT,))
+    process.send_signal(signal.SIGSTOP)
+    try:
+        waking.start()
+        assert os.pread(fd, len(body), 0) == body
+        assert waking.is_alive(), "the kernel asked the process, which was stopped"
+    finally:
+        process.send_signal(signal.SIGCONT)
+        waking.cancel()
+        os.close(fd)
+
+
 def test_direct_reads_see_the_same(here: Path, behind: Path) -> None:
     body = os.urandom(MIB)
     (behind / "direct").write_bytes(body)
