@@ -218,8 +218,9 @@ class Authenticator:
             inner, outer = sha256(padded.translate(_INNER)), sha256(padded.translate(_OUTER))
             signer = Signer(inner, outer, scope.date, template, names, itemgetter(*names), text, plain, set(), {})
             self._signers[before] = signer
-        if len(signer.shapes) < _MAX_SHAPES:
-            signer.shapes.add(tuple(headers))
+        shape = tuple(headers)
+        if shape not in signer.shapes and len(signer.shapes) < _MAX_SHAPES:
+            signer.shapes.add(shape)
 
     def identify(self, request: Request, now_s: float) -> Identity:
         """Raises `S3Error` for everything but a right signature or none at all."""
