@@ -158,6 +158,9 @@ class RetriedWrites:
         def once() -> Awaitable[ObjectInfo]:
             return self._inner.write(key, watched, attributes, condition=condition)
 
+        if not condition:
+            return await self._run(once, key, again=doubt, progress=progress)
+
         async def settled(found: ObjectInfo | None) -> ObjectInfo | None:
             return found if found is not None and await has_bytes_of(found, body) else None
 
