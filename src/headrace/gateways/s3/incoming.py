@@ -12,6 +12,7 @@ from typing import Protocol
 
 from headrace.gateways.http.messages import BadFraming
 from headrace.gateways.http.messages import Body as RequestBody
+from headrace.gateways.s3.accepted import PLAIN_HEADERS
 from headrace.gateways.s3.aws_chunked import AwsChunkedDecoder
 from headrace.gateways.s3.checksums import Headers, content_md5, declared_checksum, trailing_checksum
 from headrace.gateways.s3.context import Call
@@ -154,6 +155,9 @@ def broken(error: BadFraming) -> S3Error:
 def _body(call: Call) -> IncomingWrite:
     headers, source = request_headers(call), call.request.body
     content = _content(call)
+    if source is not None and headers.keys() <= PLAIN_HEADERS and not content.startswith(b"STREAMING-"):
+        sha256 = None if content == UNSIGNED_PAYLOAD else content
+        return PlainWrite(source, source.length, Proofs(sha256=sha256, length=source.length))
     if content.startswith(b"STREAMING-"):
         return _framed(call, headers, content)
     if trailing_checksum(headers) is not None:
