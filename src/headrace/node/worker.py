@@ -56,7 +56,7 @@ from headrace.policy.rules import Policy
 from headrace.wiring import Journals, LiveMounts, Parts, Scratch, listings_in, open_marks, open_pages, try_mount
 
 _log = logging.getLogger("headrace.worker")
-_GC_THRESHOLDS = (20_000, 20, 20)
+_GC_THRESHOLDS = (10_000, 20, 20)
 
 
 class Worker:
