@@ -162,6 +162,42 @@ async def test_a_small_body_is_kept_as_pages(tmp_path: Path, store: type[MemoryS
     await process.close()
 
 
+async def test_writers_of_one_key_cost_the_readers_of_others_nothing(tmp_path: Path) -> None:
+    memory = MemoryStore()
+    one, two = Process(tmp_path, memory), Process(tmp_path, memory)
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        memory.put(key, key.encode() * 3000)
+        for process in (one, two):
+            assert await seen(process, key) == key.encode() * 3000
+    calls = memory.bytes_read
+    for number in range(50):
+        await one.store.write("other", BytesBody(b"%d" % number * 3000))
+        for process in (one, two):
+            for key in keys:
+                reading = process.store.peek(key, None)
+                assert reading is not None, "an answer at once"
+                assert reading.served is Served.HIT
+    assert memory.bytes_read == calls
+    await one.close()
+    await two.close()
+
+
+async def test_a_body_whose_pages_are_there_is_not_kept_again(tmp_path: Path) -> None:
+    process = Process(tmp_path, MemoryStore())
+    info = await process.store.write("k", BytesBody(b"x" * 10_000))
+    await until(lambda: not process.store._keeping)
+    assert process.cached.holds_whole(info)
+    await process.store.write("k", BytesBody(b"x" * 10_000))
+    assert not process.store._keeping
+    await process.cached.free("")
+    assert not process.cached.holds_whole(info)
+    await process.store.write("k", BytesBody(b"x" * 10_000))
+    await until(lambda: not process.store._keeping)
+    assert await process.cached.cached_bytes(info) == 10_000
+    await process.close()
+
+
 @pytest.mark.parametrize(
     "key",
     [

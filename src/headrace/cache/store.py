@@ -237,6 +237,9 @@ class CachedStore(Store):
 
     def target(self, info: ObjectInfo) -> CachedObject:
         """How the tiers know a version of an object."""
+        return self._target(info, pinned=self._pins.covers(info.key))
+
+    def _target(self, info: ObjectInfo, *, pinned: bool) -> CachedObject:
         named = object_id(self._options.identity, info.key, info.version.token)
         disk = self._options.residency is Residency.DISK
         return CachedObject(
@@ -247,8 +250,13 @@ class CachedStore(Store):
             geometry=self._pages.geometry,
             in_memory=self._options.residency is Residency.MEMORY,
             key=info.key,
-            pinned=self._pins.covers(info.key),
+            pinned=pinned,
         )
+
+    def holds_whole(self, info: ObjectInfo) -> bool:
+        """Whether a tier has all pages of this version in one piece, or none is to have any."""
+        pages = self._pages.geometry.pages(info.size)
+        return not self._keeps or self._pages.holds(self._target(info, pinned=False), 0) >= pages
 
     async def keep(self, info: ObjectInfo, data: bytes) -> None:
         """Make pages of a body that was just written. What goes wrong costs the pages, nothing else."""

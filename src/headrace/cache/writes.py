@@ -95,6 +95,8 @@ class CacheWrites(Store):
         data = kept.data
         if data is None or not data or len(data) != info.size or len(self._keeping) >= _KEEPING_MAX:
             return
+        if self.cached.holds_whole(info):
+            return
         task = asyncio.ensure_future(self.cached.keep(info, data))
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)

@@ -19,6 +19,7 @@ MEASUREMENTS = (
     "cold_reads",
     "tpch",
     "writes",
+    "writes_shared",
     "fuse",
     "sync_job",
     "listing",

@@ -28,6 +28,9 @@ _QUERY_RESERVED = re.compile(rb"[^A-Za-z0-9\-._~]")
 _CANONICAL_PATH = re.compile(rb"/[A-Za-z0-9\-._~/]*")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SPACES = re.compile(rb" {2,}")
+_BLOCK_BYTES = 64
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _HEX = [b"%%%02X" % byte for byte in range(256)]
 
 
@@ -141,7 +144,18 @@ def signing_key(secret: str, date: str, region: str, service: str = "s3") -> byt
 
 def signature(key: bytes, text: bytes) -> bytes:
     """The signature as 64 lower-case hexadecimal digits. Compare with `hmac.compare_digest`."""
-    return hmac.digest(key, text, "sha256").hex().encode()
+    inner, outer = hmac_begun(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(text)
+    outer.update(inner.digest())
+    return outer.hexdigest().encode()
+
+
+@lru_cache(maxsize=1024)
+def hmac_begun(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
+    """The HMAC of a key begun: going on from a copy costs a quarter of `hmac.digest`."""
+    padded = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
+    return hashlib.sha256(padded.translate(_INNER)), hashlib.sha256(padded.translate(_OUTER))
 
 
 @lru_cache(maxsize=16)

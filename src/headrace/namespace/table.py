@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from headrace.model.errors import NotFound, SettingsError
 from headrace.model.mounts import MountSpec
@@ -12,8 +13,7 @@ from headrace.stores.store import Store
 _MAX_PATH_BYTES = 1024 + 1 + 255
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(msgspec.Struct, frozen=True):
     """A store attached at `path`. Keys of the store are the paths below it, without the slash between."""
 
     path: str
@@ -25,8 +25,7 @@ class Mount:
         return self.path
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """Where a path leads: the mount that answers and the key within its store."""
 
     mount: Mount

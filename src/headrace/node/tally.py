@@ -21,6 +21,7 @@ from headrace.model.events import (
     StagingFault,
     StoreCall,
     TierFault,
+    WriteServed,
 )
 from headrace.node.messages import Audit, Event, Notice
 
@@ -77,6 +78,8 @@ class Tally:
     def emit(self, event: object) -> None:
         if isinstance(event, StoreCall):
             self._store_call(event)
+        elif isinstance(event, WriteServed):
+            pass  # the gateway's own counters have it
         elif isinstance(event, ReadServed):
             self._reads(event.mount, 1, event.bytes, event.served)
         elif isinstance(event, ReadsServed):

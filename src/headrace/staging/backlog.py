@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 
 import msgspec
@@ -28,7 +28,8 @@ class Backlog:
     def __init__(self) -> None:
         self._queues: dict[str, deque[Staged]] = {}
         self._names: list[bytes] = []
-        self._places: dict[Place, Staged] = {}
+        # Its first place is found at once, however many were removed before it; a plain dict's is not.
+        self._places: OrderedDict[Place, Staged] = OrderedDict()
         self._left: dict[str, str] = {}
         self.bytes = 0
         """Of the bodies that are staged."""

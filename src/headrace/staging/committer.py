@@ -36,8 +36,8 @@ class Committer:
         self._waiting_bytes += len(record)
         if self._task is None or self._task.done():
             self._task = asyncio.ensure_future(self._commit())
-        # The record is on its way, whether or not who asked still waits.
-        await asyncio.shield(durable)
+        # The record is on its way, whether or not who asked still waits: this future is nobody else's.
+        await durable
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run a call of the journal that must not run beside an append."""

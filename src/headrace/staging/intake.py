@@ -36,7 +36,7 @@ class Intake:
     ) -> None:
         self._journal = journal
         self._committer = committer
-        self._settings = settings
+        self._max_age_s, self._capacity_bytes = settings.max_age_s, settings.capacity_bytes
         self._mount = mount
         self._clock = clock
         self._emit = emit
@@ -48,9 +48,9 @@ class Intake:
         self._journal.sync()
         backlog = self._journal.backlog
         oldest_s = backlog.oldest_s()
-        if oldest_s is not None and self._clock.time() - oldest_s > self._settings.max_age_s:
+        if oldest_s is not None and self._clock.time() - oldest_s > self._max_age_s:
             return False
-        return not self._broken and backlog.bytes + size <= self._settings.capacity_bytes
+        return not self._broken and backlog.bytes + size <= self._capacity_bytes
 
     async def put(self, key: str, body: Body, attributes: Attributes) -> ObjectInfo:
         """Return once the write is durable.

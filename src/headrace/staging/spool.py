@@ -51,7 +51,9 @@ class JournalFull(HeadraceError):
 
 async def take_in(body: Body, key: str, journal: Journal) -> Spooled:
     """The body, durable unless it is inline. Raises what the body raises, `CorruptData`, `JournalFull`, and `OSError`."""
-    digest = hashlib.md5(usedforsecurity=False)
+    there = body.at_hand() if body.length is not None and body.length <= INLINE_BYTES else None
+    if there is not None:
+        return _inline(bytes(there), body)
     pieces: list[Buffer] = []
     size = 0
     arriving = whole(body, key)
@@ -60,9 +62,12 @@ async def take_in(body: Body, key: str, journal: Journal) -> Spooled:
         size += len(piece)
         if size > INLINE_BYTES:
             return await _take_in_file(body, arriving, pieces, journal)
-    inline = b"".join(pieces)
-    digest.update(inline)
-    return Spooled(size, digest.hexdigest(), full_object(body.checksums()), inline=inline)
+    return _inline(b"".join(pieces), body)
+
+
+def _inline(data: bytes, body: Body) -> Spooled:
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return Spooled(len(data), md5, full_object(body.checksums()), inline=data)
 
 
 async def _take_in_file(body: Body, arriving: AsyncIterator[Buffer], pieces: list[Buffer], journal: Journal) -> Spooled:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
@@ -130,7 +131,7 @@ class Http:
         method: str,
         url: str,
         *,
-        headers: Iterable[tuple[str, str]] = (),
+        headers: Collection[tuple[str, str]] = (),
         body: bytes | Sending | None = None,
         path: str = "",
     ) -> HttpResponse:
@@ -218,15 +219,19 @@ def _origin(scheme: str, authority: str) -> Origin:
     return Origin(is_tls, host, port or (443 if is_tls else 80), authority)
 
 
-def _request_head(first: str, authority: str, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
+def _request_head(first: str, authority: str, headers: Collection[tuple[str, str]], length: int | None) -> bytes:
     """The head as it goes out. `host`, `user-agent` and `accept-encoding` are added where they are not given."""
     lines = [first]
     given = set()
     for name, value in headers:
-        if not _NAME.fullmatch(name) or _BAD_VALUE.search(value):
-            raise SettingsError(f"{name[:50]!r}: its value {value[:50]!r} cannot be sent as a header")
-        given.add(name.lower())
+        given.add(_lowered(name))
         lines.append(f"{name}: {value}")
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    if "\0" in text or text.count("\r") != breaks or text.count("\n") != breaks:
+        name, value = next((pair for pair in headers if _BAD_VALUE.search(pair[1])), (first, ""))
+        raise SettingsError(f"{name[:50]!r}: its value {value[:50]!r} cannot be sent as a header")
+    lines = [text]
     if "host" not in given:
         lines.append(f"host: {authority}")
     if "accept-encoding" not in given:
@@ -237,6 +242,14 @@ def _request_head(first: str, authority: str, headers: Iterable[tuple[str, str]]
         lines.append(f"content-length: {length}")
     lines.append("\r\n")
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=256)
+def _lowered(name: str) -> str:
+    """The name of a header in lower case. Raises `SettingsError` for what cannot be one."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{name[:50]!r} cannot be sent as a header")
+    return name.lower()
 
 
 class _Once:

@@ -46,6 +46,7 @@ class Progress:
         self._clock = clock
         self.deadline_s = deadline_s
         self._limit: asyncio.Timeout | None = None
+        self._is_waiting = False
 
     def left_s(self) -> float:
         """How much longer may pass without it."""
@@ -53,7 +54,7 @@ class Progress:
 
     async def during(self, limit: asyncio.Timeout, call: Callable[[], Awaitable[T]]) -> T:
         """Make the call of one try, which `limit` ends."""
-        self._limit = limit
+        self._limit, self._is_waiting = limit, False
         try:
             return await call()
         finally:
@@ -61,13 +62,18 @@ class Progress:
 
     def moved(self) -> None:
         """The store took what it was given."""
-        self.at = self._clock.monotonic()
+        now = self._clock.monotonic()
+        # A timer set anew costs more than being late by a hundredth.
+        if not self._is_waiting and now - self.at <= self.deadline_s / 100:
+            return
+        self.at, self._is_waiting = now, False
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + self.deadline_s)
 
     def waits(self) -> None:
         """The sender is waited for, which is not the store's fault."""
         if self._limit is not None:
+            self._is_waiting = True
             self._limit.reschedule(None)
 
 
@@ -151,6 +157,9 @@ class RetriedWrites:
 
         def once() -> Awaitable[ObjectInfo]:
             return self._inner.write(key, watched, attributes, condition=condition)
+
+        if not condition:
+            return await self._run(once, key, again=doubt, progress=progress)
 
         async def settled(found: ObjectInfo | None) -> ObjectInfo | None:
             return found if found is not None and await has_bytes_of(found, body) else None

@@ -40,13 +40,14 @@ def object_info(key: str, size: int, headers: Headers) -> ObjectInfo:
     metadata: list[tuple[str, str]] = []
     checksums: list[tuple[str, str]] = []
     for name, value in headers.items():
-        lower = name.lower()
-        if lower.startswith(_METADATA):
-            metadata.append((lower.removeprefix(_METADATA), value))
-        elif lower in _CONTENT_HEADERS:
-            content.append((lower, value))
-        elif lower.startswith(_CHECKSUM):
-            checksums.append((lower.removeprefix(_CHECKSUM), value))
+        if name in _CONTENT_HEADERS:
+            content.append((name, value))
+        elif name[:6] != "x-amz-":
+            continue
+        elif name.startswith(_METADATA):
+            metadata.append((name.removeprefix(_METADATA), value))
+        elif name.startswith(_CHECKSUM):
+            checksums.append((name.removeprefix(_CHECKSUM), value))
     modified_s = http_date(headers.get("last-modified", ""))
     return ObjectInfo(
         key=key,

@@ -126,3 +126,34 @@ async def test_a_cut_body_raises() -> None:
 
 async def _read(body: IncomingBody) -> bytes:
     return b"".join([piece async for piece in body])
+
+
+@given(data=st.binary(min_size=1, max_size=50), cuts=st.lists(st.integers(0, 50), max_size=4), chunked=st.booleans())
+def test_a_body_that_has_come_is_at_hand_once(data: bytes, cuts: list[int], chunked: bool) -> None:
+    body = IncomingBody(CHUNKED if chunked else len(data), 100, lambda: None, lambda on: None)
+    wire = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if chunked else data
+    places = sorted({min(cut, len(wire)) for cut in cuts} | {0, len(wire)})
+    for start, end in itertools.pairwise(places):
+        assert body.at_hand() is None, "not before all of it has come"
+        body.feed(wire[start:end])
+    assert body.at_hand() == data
+    assert body.at_hand() is None
+
+
+async def test_a_body_that_is_read_already_or_was_cut_is_not_at_hand() -> None:
+    read, cut = (IncomingBody(6, 100, lambda: None, lambda on: None) for _ in range(2))
+    read.feed(b"abc")
+    read.feed(b"def")
+    async for _ in read:
+        assert read.at_hand() is None
+    cut.feed(b"abc")
+    cut.fail(BadFraming(400, "gone"))
+    assert cut.at_hand() is None
+
+
+def test_a_body_at_hand_may_not_have_more_than_is_allowed_either() -> None:
+    body = IncomingBody(11, 10, lambda: None, lambda on: None)
+    body.feed(b"x" * 11)
+    with pytest.raises(BadFraming) as caught:
+        body.at_hand()
+    assert caught.value.status == 413

@@ -476,3 +476,32 @@ def test_every_form_over_a_connection(taking: tuple[Door, int], form: str) -> No
         sock.sendall("\r\n".join(["PUT /data/key HTTP/1.1", *lines, "", ""]).encode() + wire)
         assert sock.recv(12) == b"HTTP/1.1 200"
     assert at.objects["/data/key"][0] == data
+
+
+@pytest.mark.parametrize("content", [SHA, "UNSIGNED-PAYLOAD"])
+@pytest.mark.parametrize("header", [{}, {CRC64: SUM}, {"content-md5": MD5}])
+def test_a_body_that_has_come_whole_is_proved_when_it_is_taken_at_once(content: str, header: dict[str, str]) -> None:
+    body = body_of(Upload(content=content, extra=header))
+    assert body.at_hand() == DATA
+    assert body.checksums() == (PROVED if CRC64 in header else ())
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [({}, "XAmzContentSHA256Mismatch"), ({CRC64: SUM}, "BadDigest"), ({"content-md5": MD5}, "BadDigest")],
+)
+def test_a_body_that_is_wrong_is_never_at_hand(header: dict[str, str], code: str) -> None:
+    content = "UNSIGNED-PAYLOAD" if header else SHA
+    body = body_of(Upload(content=content, extra=header, tamper=lambda data: data[:-1] + b"!"))
+    with pytest.raises(S3Error) as caught:
+        body.at_hand()
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("form", ["chunks", "signed trailer", "unsigned trailer"])
+def test_a_body_in_frames_is_never_at_hand(form: str) -> None:
+    assert body_of(FORMS[form]).at_hand() is None
+
+
+def test_a_body_that_breaks_off_is_never_at_hand() -> None:
+    assert body_of(FORMS["hash"], cut_at=100).at_hand() is None

@@ -131,6 +131,16 @@ class IncomingBody:
         if self._allowed is not None and length > self._allowed:
             raise BadFraming(413, "the body is longer than is taken here")
 
+    def at_hand(self) -> bytes | None:
+        """`Body.at_hand`."""
+        if not self._decoder.done or self._failure is not None or self._given:
+            return None
+        self._check_allowed(self._waiting)
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._given, self._waiting = len(data), 0
+        return data
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._check_allowed(self.length or 0)
         if not self.started:

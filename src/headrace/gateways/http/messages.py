@@ -33,6 +33,9 @@ class Body(Protocol):
     def allow(self, max_bytes: int | None) -> None:
         """How many bytes it may have, from now on; None: as many as come. At first: as for a request that is no upload."""
 
+    def at_hand(self) -> bytes | None:
+        """All of it, where it has come and nothing of it was read; it then counts as read. Raises as the iteration."""
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The body's bytes in order. Raises `BadFraming` when it ends early, is malformed, or has more than is allowed."""
 

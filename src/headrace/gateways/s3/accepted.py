@@ -26,6 +26,13 @@ UNSUPPORTED_HEADERS = frozenset(
         b"x-amz-server-side-encryption-customer-key-md5",
     )
 )
+PLAIN_HEADERS = frozenset(
+    (
+        b"accept", b"accept-encoding", b"amz-sdk-invocation-id", b"amz-sdk-request", b"authorization", b"connection",
+        b"content-length", b"content-type", b"expect", b"host", b"user-agent", b"x-amz-content-sha256", b"x-amz-date",
+    )
+)  # fmt: skip
+"""A request with no other headers is like most: it asks for nothing beyond its operation, of which one look assures."""
 _ALWAYS = frozenset(
     (
         *_EXPECTED_OWNERS, b"x-amz-content-sha256", b"x-amz-date", b"x-amz-decoded-content-length", b"x-amz-request-payer",
@@ -71,6 +78,8 @@ _OWNERS_ALONE = ("private", "bucket-owner-full-control")
 
 def check_headers(route: Route, headers: dict[bytes, bytes]) -> None:
     """Raises `S3Error` for headers that the operation does not honour."""
+    if headers.keys() <= PLAIN_HEADERS:
+        return
     for name, value in headers.items():
         if name in UNSUPPORTED_HEADERS or (route.writes and not _taken(route.operation, name) and (name, value) != _API_VERSION):
             raise not_honoured(name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from headrace.gateways.s3.accepted import check_acl, check_storage_class
+from headrace.gateways.s3.accepted import PLAIN_HEADERS, check_acl, check_storage_class
 from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.incoming import stored_encoding
 from headrace.gateways.s3.tags import header_tags
-from headrace.model.writing import Attributes, Condition, Pairs
+from headrace.model.writing import ALWAYS, Attributes, Condition, Pairs
 
 DEFAULT_TYPE = "binary/octet-stream"
 _MAX_METADATA_BYTES = 2048
@@ -19,6 +19,8 @@ Headers = dict[bytes, bytes]
 def read_attributes(call: Call) -> Attributes:
     """Raises `S3Error` for metadata, tags, a canned ACL or a storage class that cannot be kept."""
     headers = call.request.headers
+    if headers.keys() <= PLAIN_HEADERS:
+        return Attributes(text(headers.get(b"content-type", b"")) or DEFAULT_TYPE)
     check_acl(headers, public=call.public)
     check_storage_class(headers)
     kept = [(name.decode(), text(headers[name])) for name in _KEPT if name in headers]
@@ -59,6 +61,8 @@ def text(raw: bytes) -> str:
 
 def read_condition(headers: Headers) -> Condition:
     """From `If-Match` and `If-None-Match`, each `*` or one entity tag. Raises `S3Error`."""
+    if b"if-match" not in headers and b"if-none-match" not in headers:
+        return ALWAYS
     return Condition(_entity_tag(headers.get(b"if-match")), _entity_tag(headers.get(b"if-none-match")))
 
 

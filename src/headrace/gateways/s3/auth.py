@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest
-from hmac import digest as hmac_digest
 from operator import itemgetter
 from typing import Protocol
 
@@ -35,6 +34,8 @@ from headrace.model.sigv4 import (
     canonical_query,
     canonical_value,
     credential_scope,
+    hmac_begun,
+    signature,
     split_query,
 )
 from headrace.policy.rules import ANONYMOUS, Caller
@@ -43,8 +44,6 @@ WINDOW_S = 900
 _MAX_SIGNERS = 1024
 _MAX_SHAPES = 64
 _MAX_STAMPS = 16
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _AUTHORIZATION = re.compile(
     rb"AWS4-HMAC-SHA256 +Credential=([^\s,/][^\s,]{0,255}?)/([^/,\s]*)/([^/,\s]*)/([^/,\s]*)/([^/,\s]*), ?"
     rb"SignedHeaders=([^\s,]{0,4096}), ?"
@@ -214,12 +213,11 @@ class Authenticator:
             template = b"%b\n%b\n\n" + lines + b"\n" + scope.signed.replace(b"%", b"%%") + b"\n%b"
             text = b"%b/%b/s3/aws4_request\n" % (scope.date, scope.region)
             plain = Identity(identity.caller, EMPTY_SHA256)
-            padded = key.ljust(64, b"\0")
-            inner, outer = sha256(padded.translate(_INNER)), sha256(padded.translate(_OUTER))
-            signer = Signer(inner, outer, scope.date, template, names, itemgetter(*names), text, plain, set(), {})
+            signer = Signer(*hmac_begun(key), scope.date, template, names, itemgetter(*names), text, plain, set(), {})
             self._signers[before] = signer
-        if len(signer.shapes) < _MAX_SHAPES:
-            signer.shapes.add(tuple(headers))
+        shape = tuple(headers)
+        if shape not in signer.shapes and len(signer.shapes) < _MAX_SHAPES:
+            signer.shapes.add(shape)
 
     def identify(self, request: Request, now_s: float) -> Identity:
         """Raises `S3Error` for everything but a right signature or none at all."""
@@ -249,7 +247,7 @@ class Authenticator:
         key = self._keys.day_key(scope.key_id, scope.date, scope.region)
         if key is None:
             raise _unknown_key(caller)
-        if not compare_digest(hmac_digest(key, claim.policy, "sha256").hex().encode(), claim.signature):
+        if not compare_digest(signature(key, claim.policy), claim.signature):
             raise refused("SignatureDoesNotMatch", _MISMATCH, caller=caller)
         return _identity(scope.key_id, UNSIGNED_PAYLOAD)
 
@@ -325,7 +323,7 @@ class Authenticator:
         text = b"AWS4-HMAC-SHA256\n%b\n%b/%b/s3/aws4_request\n%b" % (
             stamp, scope.date, scope.region, sha256(canonical).hexdigest().encode(),
         )  # fmt: skip
-        if not compare_digest(hmac_digest(key, text, "sha256").hex().encode(), claimed):
+        if not compare_digest(signature(key, text), claimed):
             raise refused("SignatureDoesNotMatch", _MISMATCH, caller=_text(scope.key_id))
         if content.startswith(b"STREAMING-AWS4-"):
             seed = ChunkSeed(key, stamp, credential_scope(scope.date, scope.region), claimed, _text(scope.key_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from headrace.gateways.http.messages import Request, Response
 from headrace.gateways.s3.auth import Authenticator, Identity
@@ -32,8 +32,7 @@ class Noted:
         """Whether it was admitted, and is there to change something."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One authenticated and allowed request. `emit` takes events, `noted` what is found out late."""
 
     request: Request

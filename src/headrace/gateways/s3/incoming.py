@@ -11,6 +11,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Protocol
 
 from headrace.gateways.http.messages import BadFraming
+from headrace.gateways.http.messages import Body as RequestBody
+from headrace.gateways.s3.accepted import PLAIN_HEADERS
 from headrace.gateways.s3.aws_chunked import AwsChunkedDecoder
 from headrace.gateways.s3.checksums import Headers, content_md5, declared_checksum, trailing_checksum
 from headrace.gateways.s3.context import Call
@@ -82,6 +84,24 @@ class IncomingWrite(Body):
         return self._proofs.checksums()
 
 
+class PlainWrite(IncomingWrite):
+    """A body that is sent as it is: when all of it has come before it is asked for, it is there at once."""
+
+    def __init__(self, source: RequestBody, length: int | None, proofs: Proofs) -> None:
+        super().__init__(source, length, proofs)
+        self._whole = source
+
+    def at_hand(self) -> Buffer | None:
+        try:
+            data = self._whole.at_hand()
+        except BadFraming as error:
+            raise broken(error) from error
+        if data is not None:
+            self._proofs.update(data)
+            self._proofs.end({})
+        return data
+
+
 def incoming_body(call: Call) -> Body:
     """The body of an upload. Nothing of it has been asked for yet: that begins with its iteration.
 
@@ -135,6 +155,9 @@ def broken(error: BadFraming) -> S3Error:
 def _body(call: Call) -> IncomingWrite:
     headers, source = request_headers(call), call.request.body
     content = _content(call)
+    if source is not None and headers.keys() <= PLAIN_HEADERS and not content.startswith(b"STREAMING-"):
+        sha256 = None if content == UNSIGNED_PAYLOAD else content
+        return PlainWrite(source, source.length, Proofs(sha256=sha256, length=source.length))
     if content.startswith(b"STREAMING-"):
         return _framed(call, headers, content)
     if trailing_checksum(headers) is not None:
@@ -145,9 +168,8 @@ def _body(call: Call) -> IncomingWrite:
     length = 0 if source is None else source.length
     if length is None and b"x-amz-decoded-content-length" in headers:
         length = _decoded_length(headers)
-    return IncomingWrite(
-        source, length, Proofs(declared_checksum(headers), md5=content_md5(headers), sha256=sha256, length=length)
-    )
+    proofs = Proofs(declared_checksum(headers), md5=content_md5(headers), sha256=sha256, length=length)
+    return IncomingWrite(None, length, proofs) if source is None else PlainWrite(source, length, proofs)
 
 
 def _framed(call: Call, headers: Headers, content: bytes) -> IncomingWrite:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from itertools import pairwise
 
@@ -83,7 +82,7 @@ async def complete_multipart_upload(call: Call) -> Response:
     # These are said of the object, not of the document that is sent.
     plain = {name: value for name, value in headers.items() if not name.startswith(b"x-amz-checksum-")}
     document = await buffered(
-        dataclasses.replace(call, request=msgspec.structs.replace(call.request, headers=plain)), _MAX_DOCUMENT_BYTES
+        msgspec.structs.replace(call, request=msgspec.structs.replace(call.request, headers=plain)), _MAX_DOCUMENT_BYTES
     )
     parts = read_parts(document)
     await _check_size(call, upload, parts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import msgspec
 
 from headrace.gateways.http.messages import Response
@@ -22,7 +20,7 @@ async def post_object(call: Call) -> Response:
     """The form's file becomes the object; the policy decides on its key for whoever signed the form."""
     form = await read_post(call, call.authenticator)
     check_names(form.bucket, form.key)
-    call = dataclasses.replace(call, identity=form.identity, target=Target(form.bucket, form.key))
+    call = msgspec.structs.replace(call, identity=form.identity, target=Target(form.bucket, form.key))
     call.noted.path = call.path
     call.require(Action.WRITE, call.path)
     call.namespace.writable(call.path)

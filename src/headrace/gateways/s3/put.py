@@ -38,8 +38,11 @@ def upload_body(call: Call) -> Body:
 
 
 async def _taken_in(body: Body) -> Body:
-    pieces = [piece async for piece in body]
-    return BytesBody(pieces[0] if len(pieces) == 1 else b"".join(pieces), body.checksums())
+    data = body.at_hand()
+    if data is None:
+        pieces = [piece async for piece in body]
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return BytesBody(data, body.checksums())
 
 
 def bounded(body: Body) -> Body:
