@@ -54,6 +54,7 @@ _STATUSES = {
     "InvalidChunkSizeError": 403,
     "InvalidDigest": 400,
     "InvalidPart": 400,
+    "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidPolicyDocument": 400,
     "InvalidRange": 416,
