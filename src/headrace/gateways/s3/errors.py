@@ -38,6 +38,7 @@ _STATUSES = {
     "AuthorizationQueryParametersError": 400,
     "BadDigest": 400,
     "BadRequest": 400,
+    "BucketAlreadyExists": 409,
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
     "ConditionalRequestConflict": 409,
