@@ -59,7 +59,7 @@ def main() -> None:
         direct: dict[str, str] = {}
         if wanted.endpoint:
             keys = dict.fromkeys(KEYS, (wanted.access_key, wanted.secret_key))
-            direct = run_suite(wanted.suite, tests, python, wanted.endpoint, keys, root / "direct")
+            direct = run_suite(wanted.suite, tests, python, wanted.endpoint, keys, root / "direct", owners=False)
     page.columns[THROUGH + wanted.name] = through
     page.columns[wanted.name] = direct
     day, commit = time.strftime("%Y-%m-%d", time.gmtime()), suite_commit(wanted.suite)
@@ -101,8 +101,8 @@ def run_through_headrace(wanted: argparse.Namespace, tests: list[str], python: P
     ]
     for name in KEYS:
         lines += ["[[key]]", f'id = "{name}"', f'secret = "env:S3_TESTS_{name.upper()}"']
-    lines += ["[[mount]]", 'path = "/"', f'store = "{store}"', 'write = "through"', "create_buckets = true", "anonymous = true",
-              'freshness = "verify"']  # fmt: skip
+    lines += ["[[mount]]", 'path = "/"', f'store = "{store}"', 'write = "through"', "create_buckets = true", 'freshness = "verify"',
+              "anonymous = true" if wanted.store else "acls = true"]  # fmt: skip
     if wanted.endpoint:
         lines += [f'endpoint = "{wanted.endpoint}"', 'credentials = "env:S3_TESTS_STORE"']
     (root / "headrace.toml").write_text("\n".join(lines) + "\n")
@@ -120,19 +120,21 @@ def run_through_headrace(wanted: argparse.Namespace, tests: list[str], python: P
         if not told:
             sys.exit("the node did not start")
         keys = {name: (name, secret) for name, secret in secrets.items()}
-        return run_suite(wanted.suite, tests, python, json.loads(told)["data_url"], keys, root / "through")
+        return run_suite(
+            wanted.suite, tests, python, json.loads(told)["data_url"], keys, root / "through", owners=not wanted.store
+        )
     finally:
         node.send_signal(signal.SIGTERM)
         node.wait(60)
 
 
 def run_suite(
-    suite: Path, tests: list[str], python: Path, endpoint: str, keys: dict[str, tuple[str, str]], folder: Path
+    suite: Path, tests: list[str], python: Path, endpoint: str, keys: dict[str, tuple[str, str]], folder: Path, *, owners: bool
 ) -> dict[str, str]:
-    """Outcomes by test of one run against one endpoint."""
+    """Outcomes by test of one run against one endpoint; `owners`: who has a bucket or an object is told by the key's id."""
     folder.mkdir()
     config, report = folder / "s3tests.conf", folder / "report.xml"
-    config.write_text(suite_config(endpoint, keys))
+    config.write_text(suite_config(endpoint, keys, owners=owners))
     subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", f"--junitxml={report}", *tests],
         cwd=suite, env=os.environ | {"S3TEST_CONF": str(config)}, timeout=LIMIT_S, check=False,
@@ -143,7 +145,7 @@ def run_suite(
     return read_report(report.read_text(), tests)
 
 
-def suite_config(endpoint: str, keys: dict[str, tuple[str, str]]) -> str:
+def suite_config(endpoint: str, keys: dict[str, tuple[str, str]], *, owners: bool) -> str:
     """What the suite wants to know. Sections for services that are not here must exist all the same."""
     place = urlsplit(endpoint)
     lines = ["[DEFAULT]", f"host = {place.hostname}", f"port = {place.port}", f"is_secure = {place.scheme == 'https'}",
@@ -158,7 +160,7 @@ def suite_config(endpoint: str, keys: dict[str, tuple[str, str]]) -> str:
         "iam alt root": "alt",
     }
     for section, name in sections.items():
-        user = "headrace" if name == "main" else name
+        user = "headrace" if name == "main" and not owners else name
         key_id, secret = keys[name]
         lines += [f"[{section}]", f"access_key = {key_id}", f"secret_key = {secret}", f"user_id = {user}", f"display_name = {user}",
                   f"email = {section.replace(' ', '-')}@example.com", "api_name = us-east-1", "tenant = testx"]  # fmt: skip

@@ -45,6 +45,14 @@ def test_scratch_is_taken_where_a_disk_may_hold_it_and_no_bucket_is_to_be_made()
         check_mount(msgspec.structs.replace(scratch, create_buckets=True))
 
 
+def test_lists_are_kept_where_a_directory_can_keep_them_and_nothing_speaks_against_them() -> None:
+    kept = MountSpec("/", "file:///srv", write=WriteMode.THROUGH, create_buckets=True, acls=True)
+    check_mount(kept)
+    for wrong in ({"path": "/a"}, {"store": "s3://"}, {"create_buckets": False}, {"write": WriteMode.BACK}, {"anonymous": True}):
+        with pytest.raises(SettingsError, match="acls"):
+            check_mount(msgspec.structs.replace(kept, **wrong))
+
+
 @pytest.mark.parametrize(
     "spec",
     [

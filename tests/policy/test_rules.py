@@ -22,6 +22,15 @@ def test_an_anonymous_mount_lets_everybody_read_and_list_but_not_write() -> None
     assert not policy.decide(ANONYMOUS, Action.WRITE, "/a/x", anonymous_mount=True).allowed
 
 
+def test_callers_without_a_key_are_left_to_lists_where_they_are_kept_unless_a_rule_denies() -> None:
+    denied = Policy((Rule("/a", ("*",), (Action.READ,), "deny"),))
+    for action in (Action.READ, Action.LIST, Action.WRITE):
+        assert Policy().decide(ANONYMOUS, action, "/a/x", acls=True).allowed
+        assert not Policy().decide(ANONYMOUS, action, "/a/x").allowed or action is not Action.WRITE
+    assert not Policy().decide(ANONYMOUS, Action.ADMIN, "/a/x", acls=True).allowed
+    assert not denied.decide(ANONYMOUS, Action.READ, "/a/x", acls=True).allowed
+
+
 def test_a_rule_covers_its_path_and_what_is_below_but_not_its_neighbours() -> None:
     rule = Rule("/a/secret")
     assert rule.covers_path("/a/secret")

@@ -85,6 +85,8 @@ class TestFileStoreInMemory(TestFileStore):
 
 
 class TestFileAccountStore(BucketsContract):
+    keeps_acls = True
+
     @pytest.fixture(autouse=True)
     def _root(self, tmp_path: Path) -> None:
         self.root = tmp_path

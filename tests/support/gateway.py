@@ -72,24 +72,25 @@ class WarmStore(MemoryStore):
         return ReadyReading(found.info, cut, (memoryview(found.body)[cut.start : cut.end],))
 
 
-def spec_of(path: str, *, anonymous: bool, writable: bool) -> MountSpec:
+def spec_of(path: str, *, anonymous: bool, writable: bool, acls: bool) -> MountSpec:
     write = WriteMode.THROUGH if writable else WriteMode.NONE
-    return MountSpec(path=path, store="memory://", anonymous=anonymous, write=write, create_buckets=writable)
+    return MountSpec(path=path, store="memory://", anonymous=anonymous, write=write, create_buckets=writable, acls=acls)
 
 
 class RunningGateway:
     """A gateway that serves; its state may be changed between requests."""
 
     def __init__(
-        self, stores: dict[str, Store], settings: GatewaySettings, anonymous: tuple[str, ...], policy: Policy, *, writable: bool
-    ) -> None:
+        self, stores: dict[str, Store], settings: GatewaySettings, anonymous: tuple[str, ...], policy: Policy, *,
+        writable: bool, acls: bool = False,
+    ) -> None:  # fmt: skip
         self.stores = stores
         self.events: list[object] = []
         self.clock = MovableClock()
         self.keys = KeyRing({KEY_ID: SECRET})
         self.namespace = Namespace(
             MountTable(
-                Mount(path, spec_of(path, anonymous=path in anonymous, writable=writable), store)
+                Mount(path, spec_of(path, anonymous=path in anonymous, writable=writable, acls=acls), store)
                 for path, store in stores.items()
             )
         )
@@ -210,11 +211,14 @@ def split_answers(raw: bytes, *, heads: bool = False) -> list[Answer]:
 def gateway(
     stores: dict[str, Store] | None = None, *, settings: GatewaySettings | None = None, anonymous: tuple[str, ...] = (),
     policy: Policy | None = None, loop: str = "uvloop", writable: bool = False,
+    acls: bool = False,
 ) -> Iterator[RunningGateway]:  # fmt: skip
     """A gateway over `stores` by mount path; the default is one warm store at `/data`."""
     if stores is None:
         stores = {"/data": WarmStore()}
-    running = RunningGateway(stores, settings or GatewaySettings(sweep_s=0.05), anonymous, policy or Policy(), writable=writable)
+    running = RunningGateway(
+        stores, settings or GatewaySettings(sweep_s=0.05), anonymous, policy or Policy(), writable=writable, acls=acls
+    )
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     running.port = sock.getsockname()[1]

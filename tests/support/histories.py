@@ -47,6 +47,7 @@ SIZES = (0, 1, 100, 100, 100, 5_000, 5_000, 20_000, 300_000)
 FAULTS_SHARE = 0.2
 UPLOADS_MAX = 4
 STEP_DEADLINE_S = 30
+_FOLDER_CHARS = 3
 _PAGES = CacheSettings(memory="0", disk=(DiskSettings("pages", "1GiB"),), page="4KiB")
 _RETRY = RetrySettings(tries=3, base_s=0.0002, longest_s=0.001, failures_to_open=sys.maxsize)
 
@@ -284,7 +285,9 @@ class History:
 
     async def lose_a_page(self) -> None:
         """A page's file goes, or has other bytes."""
-        files = sorted(path for path in (self.home / "pages").glob("???/*") if parse_segment(path.name) is not None)
+        folders = sorted(path for path in (self.home / "pages").iterdir() if len(path.name) == _FOLDER_CHARS)
+        folder = self.random.choice(folders) if folders else self.home
+        files = sorted(path for path in folder.iterdir() if parse_segment(path.name) is not None)
         if files:
             victim = self.random.choice(files)
             if self.random.random() < 0.5:
@@ -384,8 +387,9 @@ class History:
             except NotFound:
                 return True, None
             except VersionChanged:
-                # All of the old is no longer to be had, and some of it may have left already: an error, never a blend.
-                assert self.armed or self._away or len(self._may_show(key)) > 1
+                # Only an older object that may still be shown, of which not all is at hand any more: an error, never a blend.
+                older = self._may_show(key) - {None, self.model.now.get(key)}
+                assert older, f"{verb} of {key!r} says that it changed, and nobody changed it"
             except (Unavailable, CorruptData):
                 assert self.armed or self._away
         return False, None

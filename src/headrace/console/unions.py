@@ -13,7 +13,7 @@ from headrace.model.mounts import MountSpec
 
 # A store's URL may hold commas of its own: only one before `name=` ends it.
 _OPTION = re.compile(r",(?=[A-Za-z_-]+=)")
-_OF_THE_MOUNT = ("anonymous", "create_buckets", "write", "write_target")
+_OF_THE_MOUNT = ("acls", "anonymous", "create_buckets", "write", "write_target")
 _NO_OPTIONS = ("path", "store", "union")
 
 

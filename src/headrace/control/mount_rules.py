@@ -126,6 +126,20 @@ def _check_scratch(spec: MountSpec, where: str) -> None:
         )
 
 
+def _check_acls(spec: MountSpec, where: str) -> None:
+    if spec.path != "/" or not spec.store.startswith("file://") or not spec.create_buckets or spec.write is not WriteMode.THROUGH:
+        raise SettingsError(
+            f'{where}: acls are kept in an account of a directory: path = "/", store = "file:///…", create_buckets = true and '
+            'write = "through"',
+            path=spec.path,
+        )
+    if spec.anonymous:
+        raise SettingsError(
+            f"{where}: acls say what callers without a key may read, anonymous that they may read all: take one of them away",
+            path=spec.path,
+        )
+
+
 def _shown(url: str) -> str:
     """A URL for a message: whatever might be credentials in it (user information, query, fragment) is left out."""
     scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
@@ -146,6 +160,8 @@ def _check_options(spec: MountSpec, where: str) -> None:
         )
     if spec.write is WriteMode.SCRATCH:
         _check_scratch(spec, where)
+    if spec.acls:
+        _check_acls(spec, where)
     if spec.write is WriteMode.BACK and spec.residency is not Residency.DISK:
         raise SettingsError(
             f'{where}: write = "back" keeps writes on a disk until the store has them, which residency = "{spec.residency}" '

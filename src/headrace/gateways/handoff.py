@@ -46,8 +46,8 @@ _PEER = "this host"
 
 
 def may_hand_over(spec: MountSpec) -> bool:
-    """Whether descriptors of this mount's pages may leave the process: only what may lie on a disk."""
-    return spec.residency is Residency.DISK and all(may_hand_over(member) for member in spec.union)
+    """Whether descriptors of this mount's pages may leave the process: only what may lie on a disk and is no one caller's."""
+    return spec.residency is Residency.DISK and not spec.acls and all(may_hand_over(member) for member in spec.union)
 
 
 class Decided(msgspec.Struct, frozen=True):

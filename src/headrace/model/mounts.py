@@ -85,6 +85,9 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Let callers make and remove buckets in an account mount at `/` that takes writes."""
     anonymous: bool = False
     """Let callers without a key read and list."""
+    acls: bool = False
+    """Keep owners and access control lists of buckets and objects as S3 does, and let them decide with the rules: in an
+    account mount of a directory at `/`, with `create_buckets` and `write = "through"`. Only S3 callers are asked for by them."""
     serve_stale: bool = False
     """Answer from pages past their freshness while the store cannot be reached."""
     ttl: str = ""

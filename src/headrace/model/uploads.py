@@ -22,6 +22,8 @@ class Upload(msgspec.Struct, frozen=True):
     """The algorithm, as `ObjectInfo.checksums` names it, by which every part is checked; empty: none."""
     checksum_type: str = ""
     """`FULL_OBJECT` or `COMPOSITE`; empty without an algorithm."""
+    acl: str = ""
+    """What it was begun with under `ACL_TAG`, where the store keeps that."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -54,3 +56,5 @@ class Bucket(msgspec.Struct, frozen=True):
 
     name: str
     created_s: float = 0.0
+    acl: str = ""
+    """What `Buckets.set_acl` was given; empty: nothing."""

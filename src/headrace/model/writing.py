@@ -12,6 +12,9 @@ from headrace.model.reading import Buffer, Reading
 
 Pairs = tuple[tuple[str, str], ...]
 
+ACL_TAG = "headrace:acl"
+"""The tag under which a gateway keeps who owns an object and who may do what. No caller names it; it counts and shows as none."""
+
 
 class Attributes(msgspec.Struct, frozen=True):
     """What is kept with an object's bytes. Names as in `ObjectInfo`."""

@@ -16,6 +16,8 @@ class BucketInfo(msgspec.Struct, frozen=True):
 
     name: str
     created_s: float = 0.0
+    acl: str = ""
+    """What `set_acl` was given; empty: nothing."""
 
 
 class NamespaceBuckets:
@@ -31,6 +33,20 @@ class NamespaceBuckets:
     async def delete(self, name: str) -> None:
         """Take an empty first component away. Raises as `create` and `Buckets.delete`."""
         await self.account(name).store.buckets().delete(name)
+
+    async def acl(self, name: str) -> str:
+        """What `set_acl` keeps with a bucket of the account that is mounted at `/`. Raises `NotFound`."""
+        return (await self._account_at_root(name).store.buckets().find(name)).acl
+
+    async def set_acl(self, name: str, acl: str) -> None:
+        """`Buckets.set_acl` of a bucket of the account that is mounted at `/`."""
+        await self._account_at_root(name).store.buckets().set_acl(name, acl)
+
+    def _account_at_root(self, name: str) -> Mount:
+        mount = self._namespace.table.find("/" + name)
+        if mount is None or mount.path != "/":
+            raise NotFound(f"/{name} is no bucket of an account", path="/" + name)
+        return mount
 
     def is_mounted(self, name: str) -> bool:
         """Whether the first component `name` is made by a mount, and not one of the buckets of an account."""
@@ -52,22 +68,23 @@ class NamespaceBuckets:
 
     async def list(self) -> tuple[BucketInfo, ...]:
         """First components of the namespace, sorted: mounts, and an account mount's buckets."""
-        created_s = await self._created_s()
+        told = await self._told()
         names: list[str] = []
         after: str | None = ""
         while after is not None:
             page = await self._namespace.list("/", delimiter="/", after=after)
             names.extend(e.key[:-1] for e in page.entries if isinstance(e, CommonPrefix))
             after = page.after
-        return tuple(BucketInfo(name, created_s.get(name, 0.0)) for name in names)
+        return tuple(told.get(name) or BucketInfo(name) for name in names)
 
-    async def _created_s(self) -> dict[str, float]:
-        """When the account's buckets were made, as far as that is told."""
+    async def _told(self) -> dict[str, BucketInfo]:
+        """What the account says of its buckets."""
         root = self._namespace.table.find("/")
         if root is None:
             return {}
         try:
-            return {bucket.name: bucket.created_s for bucket in await root.store.buckets().list()}
+            found = await root.store.buckets().list()
+            return {bucket.name: BucketInfo(bucket.name, bucket.created_s, bucket.acl) for bucket in found}
         except Unsupported:
             return {}
 

@@ -75,16 +75,19 @@ class Policy(msgspec.Struct, frozen=True):
 
     rules: tuple[Rule, ...] = ()
 
-    def decide(self, caller: Caller, action: Action, path: str, *, anonymous_mount: bool = False) -> Decision:
+    def decide(self, caller: Caller, action: Action, path: str, *, anonymous_mount: bool = False, acls: bool = False) -> Decision:
         """May `caller` do `action` at namespace path `path`?
 
         1. A covering deny rule refuses. 2. An anonymous caller may read and list where the mount
-        says `anonymous`, nothing else. 3. Without any allow rule that names this caller (or `*`), an
-        authenticated caller may do everything. 4. Else one of them must cover the path.
+        says `anonymous`; where it keeps `acls` those decide, and whoever asks here asks them, too; nothing else.
+        3. Without any allow rule that names this caller (or `*`), an authenticated caller may do everything.
+        4. Else one of them must cover the path.
         """
         if caller.anonymous:
             if any(r.effect == "deny" and action in r.actions and "*" in r.callers and r.covers_path(path) for r in self.rules):
                 return Decision(False, "denied by rule")
+            if acls and action is not Action.ADMIN:
+                return Decision(True, "left to access control lists")
             if anonymous_mount and action in (Action.READ, Action.LIST):
                 return Decision(True, "anonymous mount")
             return Decision(False, "authentication required")

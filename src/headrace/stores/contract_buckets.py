@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headrace.model.errors import BucketExists, BucketNotEmpty, InvalidKey, NotFound
+from headrace.model.errors import BucketExists, BucketNotEmpty, InvalidKey, NotFound, Unsupported
 from headrace.model.objects import CommonPrefix
 from headrace.model.uploads import Bucket
 from headrace.model.writing import BytesBody
@@ -27,6 +27,8 @@ class BucketsContract(ABC):
     """False where the store does not tell when a bucket was made."""
     refuses_twice = True
     """False where a bucket may be made again by its owner, as in the oldest region of S3."""
+    keeps_acls = False
+    """Whether a text is kept with a bucket."""
     has_multipart = True
     """False where the store has no multipart uploads."""
 
@@ -56,6 +58,30 @@ class BucketsContract(ABC):
         assert told.name == "bucket-b"
         if self.tells_creation:
             assert all(abs(bucket.created_s - before) < 60 for bucket in found)
+
+    async def test_a_bucket_is_found_by_its_name(self, account: Store) -> None:
+        buckets = account.buckets()
+        await buckets.create("bucket-a")
+        assert (await buckets.find("bucket-a")).name == "bucket-a"
+        for name in ("bucket-b", "bucket", "no/name", ".."):
+            with pytest.raises(NotFound):
+                await buckets.find(name)
+
+    async def test_a_text_is_kept_with_a_bucket_for_as_long_as_it_is_there(self, account: Store) -> None:
+        buckets = account.buckets()
+        await buckets.create("bucket-a")
+        if not self.keeps_acls:
+            with pytest.raises(Unsupported):
+                await buckets.set_acl("bucket-a", "x")
+            return
+        await buckets.set_acl("bucket-a", "x")
+        await buckets.set_acl("bucket-a", "é")
+        assert [bucket.acl for bucket in await buckets.list()] == [(await buckets.find("bucket-a")).acl] == ["é"]
+        with pytest.raises(NotFound):
+            await buckets.set_acl("bucket-b", "x")
+        await buckets.delete("bucket-a")
+        await buckets.create("bucket-a")
+        assert (await buckets.find("bucket-a")).acl == ""
 
     async def test_an_empty_bucket_is_listed(self, account: Store) -> None:
         await account.buckets().create("empty")

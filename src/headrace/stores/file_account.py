@@ -22,6 +22,7 @@ from headrace.stores.file_own import (
     locked_stripe,
     open_folder,
     opened_folder,
+    read_whole,
     remove_tree,
     write_whole,
 )
@@ -31,6 +32,7 @@ from headrace.stores.file_upload_folders import uploads_under_way
 from headrace.stores.urls import can_be_created, is_bucket_name
 
 _CREATED = "created"
+_ACL = "acl"
 
 
 class FileAccountStore(AccountStore):
@@ -80,6 +82,24 @@ class FileBuckets(Buckets):
             os.fsync(folder)
             return _bucket(root_fd, name) or Bucket(name)
 
+    async def find(self, name: str) -> Bucket:
+        bucket = await self._root.run(partial(self._find, name), name) if is_bucket_name(name) else None
+        if bucket is None:
+            raise NotFound(f"there is no bucket {name!r} in {self._root.path}", path=name)
+        return bucket
+
+    def _find(self, name: str) -> Bucket | None:
+        with opened_root(self._root) as root_fd:
+            return _bucket(root_fd, name)
+
+    async def set_acl(self, name: str, acl: str) -> None:
+        await self.find(name)
+        await self._root.change(partial(self._set_acl, name, acl), name)
+
+    def _set_acl(self, name: str, acl: str) -> None:
+        with opened_root(BucketRoot(self._root, name)) as bucket_fd, opened_folder(bucket_fd, OWN) as own:
+            write_whole(own, _ACL, acl.encode())
+
     async def delete(self, name: str) -> None:
         self._sweeper.sweep_if_due()
         if not is_bucket_name(name):
@@ -114,7 +134,11 @@ def _bucket(root_fd: int, name: str) -> Bucket | None:
             found = stat_beneath(root_fd, f"{name}/{OWN}/{_CREATED}")
     except OSError:  # it went away, or is a link that leads nowhere or outside
         return None
-    return Bucket(name, found.st_mtime)
+    try:
+        acl = read_whole(root_fd, f"{name}/{OWN}/{_ACL}").decode()
+    except (FileNotFoundError, NotADirectoryError):
+        acl = ""
+    return Bucket(name, found.st_mtime, acl)
 
 
 def _holds_anything(bucket_fd: int) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 
 from headrace.model.objects import ObjectInfo, Version
 from headrace.model.uploads import Part
-from headrace.model.writing import Attributes, Pairs
+from headrace.model.writing import ACL_TAG, Attributes, Pairs
 from headrace.stores.file_own import ATTRIBUTES, OWN, existing_folder, opened_folder, read_whole, write_whole
 
 NAME = "user.headrace"
@@ -108,8 +108,10 @@ def bound(kept: Kept, found: os.stat_result) -> Kept:
 
 
 def with_tags(kept: Kept | None, found: os.stat_result, tags: Pairs) -> Kept:
-    """The same with other tags."""
+    """The same with other tags; who may do what stays as it was unless they say it."""
     kept = kept or Kept(_FORMAT, binding_of(found))
+    if all(name != ACL_TAG for name, _ in tags):
+        tags = (*tags, *(pair for pair in kept.tags if pair[0] == ACL_TAG))
     return msgspec.structs.replace(kept, tags=tuple(sorted(tags)))
 
 
@@ -132,7 +134,7 @@ def describe(key: str, found: os.stat_result, kept: Kept | None, content_type: s
         kept.metadata,
         kept.checksums,
         sum(count for count, _ in kept.part_runs),
-        tag_count=len(kept.tags),
+        tag_count=sum(name != ACL_TAG for name, _ in kept.tags),
     )
 
 

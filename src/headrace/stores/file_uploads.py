@@ -21,7 +21,7 @@ from headrace.model.checksums import Algorithm
 from headrace.model.errors import CorruptData, InvalidPart, NoSuchUpload, Unavailable, Unsupported
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import Part, PartListing, Upload, UploadListing
-from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
+from headrace.model.writing import ACL_TAG, ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.file_attributes import Kept, describe, kept_with
 from headrace.stores.file_new import NewFile
 from headrace.stores.file_own import REMOVED, UPLOADS, check_own, discard, key_lock, opened_folder, remove_tree, write_whole
@@ -82,7 +82,8 @@ class FileUploads(Multipart):
         if not can_keep(checksum, checksum_type):
             raise Unsupported(f"{key!r}: no {checksum_type} {checksum} of parts can be kept", path=key)
         now_ns = time.time_ns()
-        upload = Upload(key, f"{now_ns:016x}{secrets.token_hex(16)}", now_ns / 1e9, checksum, checksum_type)
+        acl = dict(attributes.tags).get(ACL_TAG, "")
+        upload = Upload(key, f"{now_ns:016x}{secrets.token_hex(16)}", now_ns / 1e9, checksum, checksum_type, acl)
         await self._root.change(partial(self._begin, Begun(upload, attributes)), key)
         return upload
 

@@ -109,5 +109,11 @@ class PassingBuckets(Buckets):
     async def create(self, name: str) -> Bucket:
         return await self.around("create_bucket", name, lambda: self.inner.create(name))
 
+    async def find(self, name: str) -> Bucket:
+        return await self.around("find_bucket", name, lambda: self.inner.find(name))
+
+    async def set_acl(self, name: str, acl: str) -> None:
+        await self.around("set_bucket_acl", name, lambda: self.inner.set_acl(name, acl))
+
     async def delete(self, name: str) -> None:
         await self.around("delete_bucket", name, lambda: self.inner.delete(name))

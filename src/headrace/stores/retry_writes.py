@@ -297,6 +297,12 @@ class RetriedBuckets(PassingBuckets):
                 raise
             return Bucket(name, 0.0)
 
+    async def find(self, name: str) -> Bucket:
+        return await self._run(lambda: self.inner.find(name), name)
+
+    async def set_acl(self, name: str, acl: str) -> None:
+        await self._run(lambda: self.inner.set_acl(name, acl), name)
+
     async def delete(self, name: str) -> None:
         doubt = Doubt()
         try:

@@ -108,7 +108,10 @@ class Store(ABC):
         raise Unsupported(f"{key!r}: this kind of store removes nothing", path=key)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:  # noqa: ARG002
-        """Put `tags` in place of the object's; its version stays. Raises `NotFound`."""
+        """Put `tags` in place of the object's, but for `ACL_TAG` if they do not name it; its version stays.
+
+        Raises `NotFound`.
+        """
         raise Unsupported(f"{key!r}: this kind of store keeps no tags", path=key)
 
     def multipart(self) -> Multipart:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.gateways.s3.accepted import UNSUPPORTED_HEADERS, check_headers
+from headrace.gateways.s3.accepted import UNSUPPORTED_HEADERS, check_expected_owner, check_headers
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.operations import OPERATIONS
 from headrace.gateways.s3.routes import ROUTES, Route, find_route
@@ -34,10 +34,12 @@ def test_every_row_is_found_and_done(route: Route) -> None:
 
 
 def test_somebody_elses_bucket_is_not_written_to() -> None:
+    check_expected_owner({}, "headrace")
     for name in (b"x-amz-expected-bucket-owner", b"x-amz-source-expected-bucket-owner"):
         check_headers(WRITES[0], {name: b"headrace"})
+        check_expected_owner({name: b"headrace"}, "headrace", name)
         with pytest.raises(S3Error) as caught:
-            check_headers(WRITES[0], {name: b"somebody"})
+            check_expected_owner({name: b"somebody"}, "headrace", name)
         assert (caught.value.code, caught.value.audited) == ("AccessDenied", True)
 
 

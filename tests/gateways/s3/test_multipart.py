@@ -41,6 +41,10 @@ def test_parts_become_one_object(s3: Any) -> None:
     assert complete(s3, place, parts)["ETag"] == done["ETag"]
     part = s3.get_object(Bucket=BUCKET, Key="whole", PartNumber=2)
     assert (part["Body"].read(), part["PartsCount"]) == (b"tail", 2)
+    with refusal("InvalidPartNumber"):
+        s3.get_object(Bucket=BUCKET, Key="whole", PartNumber=3)
+    with refusal("416"):
+        s3.head_object(Bucket=BUCKET, Key="whole", PartNumber=3)
 
 
 def test_attributes_tell_the_parts_page_by_page(s3: Any) -> None:
@@ -78,8 +82,8 @@ def test_checksums_of_parts_and_of_the_whole(s3: Any) -> None:
     listed = s3.list_parts(**place)
     assert (listed["ChecksumAlgorithm"], listed["ChecksumType"]) == ("SHA256", "COMPOSITE")
     assert [part["ChecksumSHA256"] for part in listed["Parts"]] == [part["ChecksumSHA256"] for part in parts]
-    for wrong in ("AAAA", "A" * 43 + "=-2"):
-        with refusal("BadDigest"):
+    for wrong, code in (("AAAA", "InvalidRequest"), ("A" * 43 + "=-2", "BadDigest")):
+        with refusal(code):
             complete(s3, place, parts, ChecksumSHA256=wrong)
     done = complete(s3, place, parts, ChecksumSHA256=expected)
     assert (done["ChecksumSHA256"], done["ChecksumType"]) == (expected, "COMPOSITE")

@@ -29,6 +29,25 @@ def test_what_is_written_is_read(items: list[tuple[str, str]], leaf: str) -> Non
     assert found.items == [{"Key": key, "Value": value} for key, value in items]
 
 
+HELD = Shape("Root", frozenset(("Box/Leaf",)), ("Item",), frozenset(("Key", "Box/Key")), 3, frozenset(("Box",)))
+
+
+def test_leaves_are_told_apart_by_what_holds_them() -> None:
+    inner = "<Box><Leaf>1</Leaf></Box><Item><Key>2</Key><Box><Key>3</Key></Box></Item><Item/>"
+    found = read_document(f"<Root>{inner}</Root>".encode(), HELD)
+    assert (found.leaves, found.items) == ({"Box/Leaf": "1"}, [{"Key": "2", "Box/Key": "3"}, {}])
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["<Leaf/>", "<Box><Key/></Box>", "<Item><Box><Leaf/></Box></Item>", "<Box><Box><Leaf/></Box></Box>", "<Box>text</Box>",
+     "<Item><Box><Key/></Box><Box><Key/></Box></Item>", "<Item><Leaf/></Item>"],
+)  # fmt: skip
+def test_a_leaf_in_the_wrong_place_is_refused(inner: str) -> None:
+    with pytest.raises(S3Error, match="not well-formed"):
+        read_document(f"<Root>{inner}</Root>".encode(), HELD)
+
+
 @given(st.binary(max_size=200) | st.text(st.sampled_from("<>/RootLeafStIm&;! \n"), max_size=80).map(str.encode))
 def test_whatever_comes_is_read_or_refused(document: bytes) -> None:
     try:

@@ -8,10 +8,8 @@ from __future__ import annotations
 from headrace.gateways.s3.errors import S3Error, refused
 from headrace.gateways.s3.routes import Operation, Route
 
-OWNER_ID = "headrace"
-"""Whom all buckets and objects belong to, as S3 callers see it: there are callers and rules here, no owners."""
 EXPECTED_OWNER = b"x-amz-expected-bucket-owner"
-_EXPECTED_OWNERS = (EXPECTED_OWNER, b"x-amz-source-expected-bucket-owner")
+EXPECTED_SOURCE_OWNER = b"x-amz-source-expected-bucket-owner"
 _API_VERSION = (b"x-amz-api-version", b"2006-03-01")
 """AWS's SDK for C++ (so PyArrow, too) says which API it speaks. S3 has had no other since."""
 
@@ -35,8 +33,8 @@ PLAIN_HEADERS = frozenset(
 """A request with no other headers is like most: it asks for nothing beyond its operation, of which one look assures."""
 _ALWAYS = frozenset(
     (
-        *_EXPECTED_OWNERS, b"x-amz-content-sha256", b"x-amz-date", b"x-amz-decoded-content-length", b"x-amz-request-payer",
-        b"x-amz-sdk-checksum-algorithm", b"x-amz-trailer", b"x-amz-user-agent",
+        EXPECTED_OWNER, EXPECTED_SOURCE_OWNER, b"x-amz-content-sha256", b"x-amz-date", b"x-amz-decoded-content-length",
+        b"x-amz-request-payer", b"x-amz-sdk-checksum-algorithm", b"x-amz-trailer", b"x-amz-user-agent",
     )
 )  # fmt: skip
 _DESCRIBING = frozenset((b"x-amz-acl", b"x-amz-storage-class", b"x-amz-tagging"))
@@ -83,9 +81,12 @@ def check_headers(route: Route, headers: dict[bytes, bytes]) -> None:
     for name, value in headers.items():
         if name in UNSUPPORTED_HEADERS or (route.writes and not _taken(route.operation, name) and (name, value) != _API_VERSION):
             raise not_honoured(name)
-    for name in _EXPECTED_OWNERS:
-        if name in headers and headers[name].strip(b" \t") != OWNER_ID.encode():
-            raise refused("AccessDenied", "Access Denied")
+
+
+def check_expected_owner(headers: dict[bytes, bytes], owner_id: str, name: bytes = EXPECTED_OWNER) -> None:
+    """Raises `S3Error` when another owner is expected than there is."""
+    if name in headers and headers[name].strip(b" \t") != owner_id.encode():
+        raise refused("AccessDenied", "Access Denied")
 
 
 def check_acl(headers: dict[bytes, bytes], *, public: bool) -> None:
@@ -94,14 +95,17 @@ def check_acl(headers: dict[bytes, bytes], *, public: bool) -> None:
     Mounts and rules decide who may do what, not buckets and objects: they are their owner's alone, and may be read by
     everybody where their mount says so (`public`).
     """
-    acl = headers.get(b"x-amz-acl")
-    if acl is None:
-        return
-    name = acl.strip(b" \t").decode("latin-1")
-    if name not in _CANNED_ACLS:
-        raise S3Error("InvalidArgument", "The canned ACL is none that S3 knows.", detail=(("ArgumentName", "x-amz-acl"),))
+    name = canned_acl(headers)
     if name not in _OWNERS_ALONE and not (public and name == "public-read"):
         raise not_honoured(b"x-amz-acl")
+
+
+def canned_acl(headers: dict[bytes, bytes]) -> str:
+    """What `x-amz-acl` names; `private` where there is none. Raises `S3Error`."""
+    name = headers.get(b"x-amz-acl", b"private").strip(b" \t").decode("latin-1")
+    if name not in _CANNED_ACLS:
+        raise S3Error("InvalidArgument", "The canned ACL is none that S3 knows.", detail=(("ArgumentName", "x-amz-acl"),))
+    return name
 
 
 def check_storage_class(headers: dict[bytes, bytes]) -> None:

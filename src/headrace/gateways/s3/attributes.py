@@ -5,6 +5,7 @@ from __future__ import annotations
 from headrace.gateways.s3.accepted import PLAIN_HEADERS, check_acl, check_storage_class
 from headrace.gateways.s3.context import Call
 from headrace.gateways.s3.errors import S3Error
+from headrace.gateways.s3.grants import with_acl
 from headrace.gateways.s3.incoming import stored_encoding
 from headrace.gateways.s3.tags import header_tags
 from headrace.model.writing import ALWAYS, Attributes, Condition, Pairs
@@ -20,8 +21,9 @@ def read_attributes(call: Call) -> Attributes:
     """Raises `S3Error` for metadata, tags, a canned ACL or a storage class that cannot be kept."""
     headers = call.request.headers
     if headers.keys() <= PLAIN_HEADERS:
-        return Attributes(text(headers.get(b"content-type", b"")) or DEFAULT_TYPE)
-    check_acl(headers, public=call.public)
+        return Attributes(text(headers.get(b"content-type", b"")) or DEFAULT_TYPE, tags=with_acl(call, ()))
+    if call.bucket_acl is None:
+        check_acl(headers, public=call.public)
     check_storage_class(headers)
     kept = [(name.decode(), text(headers[name])) for name in _KEPT if name in headers]
     encoding = stored_encoding(headers)
@@ -31,7 +33,7 @@ def read_attributes(call: Call) -> Attributes:
         content_type=text(headers.get(b"content-type", b"")) or DEFAULT_TYPE,
         headers=tuple(sorted(pair for pair in kept if pair[1])),
         metadata=_metadata(headers),
-        tags=header_tags(headers.get(b"x-amz-tagging")),
+        tags=with_acl(call, header_tags(headers.get(b"x-amz-tagging"))),
     )
 
 

@@ -8,22 +8,24 @@ import re
 from contextlib import suppress
 
 from headrace.gateways.http.messages import Response, render_fields
-from headrace.gateways.s3.accepted import OWNER_ID, check_acl, not_honoured
-from headrace.gateways.s3.context import Call, xml_response
+from headrace.gateways.s3.accepted import check_acl, not_honoured
+from headrace.gateways.s3.context import OWNER_ID, Call, xml_response
 from headrace.gateways.s3.errors import S3Error, refused, translate
+from headrace.gateways.s3.grants import bucket_acl, new_acl, read_acl
 from headrace.gateways.s3.incoming import buffered
-from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp
+from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, owner_element, timestamp
 from headrace.gateways.s3.xml_in import Shape, read_document
 from headrace.model.errors import AccessDenied, BucketExists, BucketNotEmpty, InvalidKey, NoSuchUpload
 from headrace.model.uploads import Upload
+from headrace.namespace.buckets import BucketInfo
 from headrace.policy.rules import Action
 
-OWNER = f"<Owner><ID>{OWNER_ID}</ID><DisplayName>{OWNER_ID}</DisplayName></Owner>"
 _MAX_LISTED = 10_000
 _MAX_DOCUMENT_BYTES = 64 * 1024
 _SHAPE = Shape("CreateBucketConfiguration", frozenset(("LocationConstraint",)))
 _FIRST_REGION = "us-east-1"
 """Where making a bucket once more is no error with S3, and where no place is named."""
+_TAKEN = "The requested bucket name is not available. Please select a different name and try again."
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 
@@ -37,17 +39,25 @@ async def list_buckets(call: Call) -> Response:
         _decode_token(target.get("continuation-token")),
     )
     found = await call.buckets.list() if target.get("bucket-region", call.region) == call.region else ()
-    shown = [b for b in found if b.name.startswith(prefix) and b.name > after and call.may(Action.LIST, f"/{b.name}")]
+    shown = [bucket for bucket in found if bucket.name.startswith(prefix) and bucket.name > after and _is_shown(call, bucket)]
     page = shown[:limit]
+    owner = call.identity.caller.key_id if call.keeps_acls("/") else OWNER_ID
     inner = "".join(
         f"<Bucket><Name>{escape(bucket.name)}</Name><CreationDate>{timestamp(int(bucket.created_s))}</CreationDate></Bucket>"
         for bucket in page
     )
     following = f"<ContinuationToken>{_encode_token(page[-1].name)}</ContinuationToken>" if len(shown) > len(page) else ""
     return xml_response(
-        f"{DECLARATION}<ListAllMyBucketsResult {NAMESPACE}>{OWNER}<Buckets>{inner}</Buckets>{following}"
+        f"{DECLARATION}<ListAllMyBucketsResult {NAMESPACE}>{owner_element(owner)}<Buckets>{inner}</Buckets>{following}"
         + (f"<Prefix>{escape(prefix)}</Prefix>" if prefix else "")
         + "</ListAllMyBucketsResult>"
+    )
+
+
+def _is_shown(call: Call, bucket: BucketInfo) -> bool:
+    path = f"/{bucket.name}"
+    return call.may(Action.LIST, path) and (
+        not call.keeps_acls(path) or read_acl(bucket.acl, path).owned_by(call.identity.caller)
     )
 
 
@@ -77,11 +87,14 @@ def _decode_token(token: str) -> str:
 
 async def create_bucket(call: Call) -> Response:
     """A new bucket of the account that is mounted at `/`, where its mount allows that."""
-    headers, name = call.request.headers, call.target.bucket
-    check_acl(headers, public=call.public)
+    headers, name, caller = call.request.headers, call.target.bucket, call.identity.caller.key_id
+    acl = new_acl(call, caller, caller) if call.keeps_acls(call.path) else None
+    if acl is None:
+        check_acl(headers, public=call.public)
     if headers.get(b"x-amz-bucket-object-lock-enabled", b"false").strip().lower() != b"false":
         raise not_honoured(b"x-amz-bucket-object-lock-enabled")
-    if headers.get(b"x-amz-object-ownership", b"BucketOwnerEnforced").strip() != b"BucketOwnerEnforced":
+    ownership = b"BucketOwnerEnforced" if acl is None else b"ObjectWriter"
+    if headers.get(b"x-amz-object-ownership", ownership).strip() != ownership:
         raise not_honoured(b"x-amz-object-ownership")
     document = await buffered(call, _MAX_DOCUMENT_BYTES)
     place = read_document(document, _SHAPE).leaves.get("LocationConstraint", "") if document else ""
@@ -98,10 +111,14 @@ async def create_bucket(call: Call) -> Response:
     try:
         await call.buckets.create(name)
     except BucketExists:
+        if acl is not None and (await bucket_acl(call, name)).owner != acl.owner:
+            raise S3Error("BucketAlreadyExists", _TAKEN) from None
         if call.region != _FIRST_REGION:
             raise
     except InvalidKey as error:
         raise S3Error("InvalidBucketName", "The specified bucket is not valid.", detail=(("BucketName", name),)) from error
+    if acl is not None:
+        await call.buckets.set_acl(name, acl.encoded())
     return Response(200, render_fields((("location", f"/{name}"),)))
 
 

@@ -112,7 +112,7 @@ def _declared_header(name: bytes, raw: bytes) -> Declared:
         raise S3Error("InvalidRequest", "The algorithm type you specified in x-amz-checksum- header is invalid.")
     value = raw.strip(b" \t").decode("latin-1")
     if read_digest(algorithm, value) is None:
-        raise S3Error("BadDigest", f"Value for {PREFIX}{algorithm.value} header is invalid.")
+        raise S3Error("InvalidRequest", f"Value for {PREFIX}{algorithm.value} header is invalid.")
     return Declared(algorithm, value)
 
 

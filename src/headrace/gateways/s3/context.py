@@ -15,7 +15,11 @@ from headrace.model.objects import Emit
 from headrace.namespace.buckets import NamespaceBuckets
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.uploads import NamespaceUploads
-from headrace.policy.rules import Action, Policy
+from headrace.policy.acls import Acl
+from headrace.policy.rules import Action, Caller, Policy
+
+OWNER_ID = "headrace"
+"""Whom buckets and objects belong to, as S3 callers see it, where no owners are kept: there are callers and rules then."""
 
 
 class Noted:
@@ -46,6 +50,8 @@ class Call(msgspec.Struct, frozen=True):
     authenticator: Authenticator
     noted: Noted
     emit: Emit
+    bucket_acl: Acl | None = None
+    """The list of the bucket that the path is in, where its mount keeps lists and one was asked for."""
 
     @property
     def path(self) -> str:
@@ -57,11 +63,19 @@ class Call(msgspec.Struct, frozen=True):
         mount = self.namespace.mount_of(self.path)
         return mount is not None and mount.spec.anonymous
 
+    def keeps_acls(self, path: str) -> bool:
+        """Whether access control lists decide at `path`, too."""
+        mount = self.namespace.mount_of(path)
+        return mount is not None and mount.spec.acls
+
+    @property
+    def owner_id(self) -> str:
+        """Whom the bucket belongs to, as callers see it."""
+        return self.bucket_acl.owner or OWNER_ID if self.bucket_acl is not None else OWNER_ID
+
     def may(self, action: Action, path: str) -> bool:
         """Whether the policy lets this caller do `action` at `path`."""
-        mount = self.namespace.mount_of(path)
-        anonymous = mount is not None and mount.spec.anonymous
-        return self.policy.decide(self.identity.caller, action, path, anonymous_mount=anonymous).allowed
+        return decide(self.policy, self.namespace, self.identity.caller, action, path)
 
     def require(self, action: Action, path: str) -> None:
         """Raises the audited `S3Error` when the policy does not let this caller do `action` at `path`."""
@@ -97,6 +111,14 @@ class Call(msgspec.Struct, frozen=True):
         if self.target.has("versionId") and not wanted:
             raise S3Error("InvalidArgument", "Version id cannot be the empty string")
         return "" if wanted == "null" else wanted
+
+
+def decide(policy: Policy, namespace: Namespace, caller: Caller, action: Action, path: str) -> bool:
+    """Whether the policy lets the caller do `action` at `path`, by what is mounted there."""
+    mount = namespace.mount_of(path)
+    if mount is None:
+        return policy.decide(caller, action, path).allowed
+    return policy.decide(caller, action, path, anonymous_mount=mount.spec.anonymous, acls=mount.spec.acls).allowed
 
 
 def xml_response(text: str) -> Response:

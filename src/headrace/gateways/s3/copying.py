@@ -7,12 +7,14 @@ import re
 import msgspec
 
 from headrace.gateways.http.messages import Response
+from headrace.gateways.s3.accepted import EXPECTED_SOURCE_OWNER, check_expected_owner
 from headrace.gateways.s3.answers import checksum_elements, patiently
 from headrace.gateways.s3.attributes import read_attributes, read_condition, text
 from headrace.gateways.s3.checksums import upload_checksum
 from headrace.gateways.s3.conditions import NAMES, Verdict, judge
-from headrace.gateways.s3.context import Call, missing_code
+from headrace.gateways.s3.context import OWNER_ID, Call, missing_code
 from headrace.gateways.s3.errors import S3Error, translate
+from headrace.gateways.s3.grants import bucket_acl, require_on_object, with_acl
 from headrace.gateways.s3.incoming import buffered
 from headrace.gateways.s3.put import MAX_PUT_BYTES
 from headrace.gateways.s3.summing import SummedBody
@@ -21,6 +23,7 @@ from headrace.gateways.s3.xml import NAMESPACE, escape, timestamp
 from headrace.model.errors import NotFound
 from headrace.model.objects import ObjectInfo
 from headrace.model.writing import Attributes, Pairs, attributes_of
+from headrace.policy.acls import Permission
 from headrace.policy.rules import Action
 
 _VERSION = re.compile(rb"\?versionId=([^?&]*)\Z")
@@ -55,6 +58,8 @@ async def find_source(call: Call) -> ObjectInfo:
     headers = call.request.headers
     source = read_source(headers[b"x-amz-copy-source"])
     call.require(Action.READ, source.path)
+    await require_on_object(call, source.path, Permission.READ)
+    await _check_source_owner(call, source.path)
     try:
         info = await call.namespace.info(source.path)
     except NotFound as error:
@@ -65,6 +70,12 @@ async def find_source(call: Call) -> ObjectInfo:
     if judge(conditions, info, call.now_s) is not Verdict.GO:
         raise S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
     return info
+
+
+async def _check_source_owner(call: Call, path: str) -> None:
+    if EXPECTED_SOURCE_OWNER in call.request.headers:
+        owner = (await bucket_acl(call, path[1:].partition("/")[0])).owner if call.keeps_acls(path) else ""
+        check_expected_owner(call.request.headers, owner or OWNER_ID, EXPECTED_SOURCE_OWNER)
 
 
 async def copy_object(call: Call) -> Response:
@@ -101,11 +112,11 @@ async def copy_object(call: Call) -> Response:
 async def _attributes(
     call: Call, source: ObjectInfo, given: Attributes, *, replace_metadata: bool, replace_tags: bool
 ) -> Attributes | None:
-    """What the copy has; None: all that the source has."""
-    if not replace_metadata and not replace_tags:
+    """What the copy has; None: all that the source has. Who owned the source is nothing to the copy."""
+    if not replace_metadata and not replace_tags and not call.keeps_acls(call.path) and not call.keeps_acls(source.key):
         return None
     tags: Pairs = given.tags if replace_tags else await call.namespace.tags(source.key)
-    return msgspec.structs.replace(given if replace_metadata else attributes_of(source), tags=tags)
+    return msgspec.structs.replace(given if replace_metadata else attributes_of(source), tags=with_acl(call, tags))
 
 
 def _replaces(call: Call, name: bytes) -> bool:

@@ -192,7 +192,7 @@ class HotPath:
         if not named.key:
             return None
         target = self._table.resolve(named.path)
-        if not target.key:
+        if not target.key or target.mount.spec.acls:
             return None
         mount = target.mount.name
         reads = self._reads.get(mount)

@@ -10,12 +10,12 @@ from collections.abc import Callable
 import msgspec
 
 from headrace.gateways.http.messages import Response
-from headrace.gateways.s3.buckets import OWNER, require_bucket
+from headrace.gateways.s3.buckets import require_bucket
 from headrace.gateways.s3.context import Call, xml_response
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.routes import Operation
 from headrace.gateways.s3.target import Target
-from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp, url_encode
+from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, owner_element, timestamp, url_encode
 from headrace.model.errors import NotFound
 from headrace.model.objects import Entry, Listing, ObjectInfo
 from headrace.policy.rules import Action
@@ -97,7 +97,7 @@ async def list_objects(call: Call) -> Response:
     page = await list_page(call, wish)
     shown = shown_as(call.target.get("encoding-type"))
     head = _head_v2(call, wish, page, shown) if v2 else _head_v1(call, wish, page, shown)
-    entries = "".join([_entry(entry, shown, OWNER if wish.owner else "") for entry in page.entries])
+    entries = "".join([_entry(entry, shown, owner_element(call.owner_id) if wish.owner else "") for entry in page.entries])
     return xml_response(f"{DECLARATION}<ListBucketResult {NAMESPACE}>{head}{entries}</ListBucketResult>")
 
 

@@ -114,7 +114,7 @@ def _expected(headers: dict[bytes, bytes]) -> Pairs:
     for algorithm, raw in found:
         value = raw.strip(b" \t").decode("latin-1")
         if read_digest(algorithm, _OF_PARTS.sub("", value)) is None:
-            raise S3Error("BadDigest", f"The {algorithm.name} you specified is not one of a whole object.")
+            raise S3Error("InvalidRequest", f"Value for {PREFIX}{algorithm.value} header is invalid.")
         sums.append((algorithm.value, value))
     return tuple(sums) if kind is None else (*sums, ("type", kind.value))
 

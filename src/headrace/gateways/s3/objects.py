@@ -133,7 +133,8 @@ async def _part_range(call: Call, number: str, info: ObjectInfo) -> RangeWish:
     try:
         found = await call.namespace.part(call.path, info, int(number))
     except InvalidRange as error:
-        raise S3Error("InvalidPart", f"The object has no part {number}") from error
+        detail = (("PartNumberRequested", number), ("ActualPartCount", str(max(info.parts, 1))))
+        raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable", detail=detail) from error
     return found if found.length else None
 
 

@@ -9,11 +9,12 @@ import socket
 
 from headrace.gateways.http.messages import BadFraming, Glanced, Request, Response, render_fields
 from headrace.gateways.http.server import HttpServer
-from headrace.gateways.s3.accepted import check_headers
+from headrace.gateways.s3.accepted import check_expected_owner, check_headers
 from headrace.gateways.s3.auth import Authenticator, Identity
-from headrace.gateways.s3.context import Call, Noted, missing_code
+from headrace.gateways.s3.context import Call, Noted, decide, missing_code
 from headrace.gateways.s3.errors import S3Error, conflict, error_body, precondition_failed, refused, translate
 from headrace.gateways.s3.forms import SignedForm
+from headrace.gateways.s3.grants import granted
 from headrace.gateways.s3.hot import HotPath, HotRead
 from headrace.gateways.s3.keys import KeyRing
 from headrace.gateways.s3.operations import OPERATIONS
@@ -175,6 +176,8 @@ class S3Gateway:
         if call.route.operation is Operation.NOT_IMPLEMENTED:
             raise S3Error("NotImplemented", "A header or query you provided implies functionality that is not implemented.")
         check_headers(call.route, request.headers)
+        call = await granted(call)
+        check_expected_owner(request.headers, call.owner_id)
         if not call.route.writes:
             await self._check_body(call)
         return await OPERATIONS[call.route.operation](call)
@@ -227,10 +230,7 @@ class S3Gateway:
         path = target.path
         if route.operation in _LISTINGS:
             path = f"/{target.bucket}/{target.get('prefix')}" if target.get("prefix") else path
-        mount = self._namespace.mount_of(path)
-        anonymous = mount is not None and mount.spec.anonymous
-        decision = self.policy.decide(identity.caller, route.action, path, anonymous_mount=anonymous)
-        if not decision.allowed:
+        if not decide(self.policy, self._namespace, identity.caller, route.action, path):
             raise refused("AccessDenied", "Access Denied", caller=identity.caller.key_id)
 
     async def _check_body(self, call: Call) -> None:

@@ -7,11 +7,12 @@ import re
 from headrace.gateways.http.messages import Response
 from headrace.gateways.s3.context import Call, xml_response
 from headrace.gateways.s3.errors import S3Error
+from headrace.gateways.s3.grants import without_acl
 from headrace.gateways.s3.incoming import buffered
 from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape
 from headrace.gateways.s3.xml_in import Shape, read_document
 from headrace.model.sigv4 import split_query
-from headrace.model.writing import Pairs
+from headrace.model.writing import ACL_TAG, Pairs
 
 _MAX_TAGS = 10
 _MAX_KEY_CHARS = 128
@@ -24,7 +25,7 @@ _SHAPE = Shape("Tagging", item=("TagSet", "Tag"), item_leaves=frozenset(("Key", 
 async def get_object_tagging(call: Call) -> Response:
     """The object's tags."""
     await call.check_current_version()
-    tags = await call.namespace.tags(call.path)
+    tags = without_acl(await call.namespace.tags(call.path))
     inner = "".join(f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>" for name, value in tags)
     return xml_response(f"{DECLARATION}<Tagging {NAMESPACE}><TagSet>{inner}</TagSet></Tagging>")
 
@@ -71,7 +72,7 @@ def check_tags(tags: Pairs) -> Pairs:
     if len(tags) > _MAX_TAGS:
         raise S3Error("BadRequest", f"Object tags cannot be greater than {_MAX_TAGS}")
     for name, value in tags:
-        if not 1 <= len(name) <= _MAX_KEY_CHARS or name.startswith("aws:"):
+        if not 1 <= len(name) <= _MAX_KEY_CHARS or name.startswith("aws:") or name == ACL_TAG:
             raise S3Error("InvalidTag", "The TagKey you have provided is invalid")
         if len(value) > _MAX_VALUE_CHARS:
             raise S3Error("InvalidTag", "The TagValue you have provided is invalid")

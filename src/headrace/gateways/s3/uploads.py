@@ -7,20 +7,19 @@ from collections.abc import Callable
 import msgspec
 
 from headrace.gateways.http.messages import Response
-from headrace.gateways.s3.accepted import OWNER_ID
 from headrace.gateways.s3.answers import checksum_elements
-from headrace.gateways.s3.buckets import OWNER, require_bucket
+from headrace.gateways.s3.buckets import require_bucket
 from headrace.gateways.s3.context import Call, xml_response
 from headrace.gateways.s3.errors import S3Error
+from headrace.gateways.s3.grants import read_acl
 from headrace.gateways.s3.listing import read_limit, shown_as
 from headrace.gateways.s3.multipart import named_upload
-from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp
+from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, owner_element, timestamp
 from headrace.model.checksums import Algorithm
 from headrace.model.uploads import Part, Upload
 from headrace.policy.rules import Action
 from headrace.stores.keys import rolled_up
 
-_INITIATOR = f"<Initiator><ID>{OWNER_ID}</ID><DisplayName>{OWNER_ID}</DisplayName></Initiator>"
 _FAR_PAGES = 1000
 
 
@@ -40,7 +39,7 @@ async def list_parts(call: Call) -> Response:
     following = f"<NextPartNumberMarker>{parts[-1].number if parts else marker}</NextPartNumberMarker>" if truncated else ""
     return xml_response(
         f"{DECLARATION}<ListPartsResult {NAMESPACE}><Bucket>{escape(target.bucket)}</Bucket><Key>{escape(target.key)}</Key>"
-        f"<UploadId>{escape(page.upload.id)}</UploadId>{_INITIATOR}{OWNER}<StorageClass>STANDARD</StorageClass>"
+        f"<UploadId>{escape(page.upload.id)}</UploadId>{_owners(call, page.upload)}<StorageClass>STANDARD</StorageClass>"
         f"<PartNumberMarker>{marker}</PartNumberMarker>{following}<MaxParts>{limit}</MaxParts>"
         f"<IsTruncated>{'true' if truncated else 'false'}</IsTruncated>{about}"
         + "".join(_part(part) for part in parts)
@@ -104,7 +103,7 @@ async def list_multipart_uploads(call: Call) -> Response:
         + f"<Prefix>{shown(wish.prefix)}</Prefix><MaxUploads>{wish.limit}</MaxUploads>"
         + ("<EncodingType>url</EncodingType>" if target.get("encoding-type") else "")
         + f"<IsTruncated>{'true' if marker is not None else 'false'}</IsTruncated>"
-        + "".join(_upload(upload, shown) for upload in page.uploads)
+        + "".join(_upload(upload, shown, _owners(call, upload)) for upload in page.uploads)
         + "".join(f"<CommonPrefixes><Prefix>{shown(prefix)}</Prefix></CommonPrefixes>" for prefix in page.prefixes)
         + "</ListMultipartUploadsResult>"
     )
@@ -140,7 +139,13 @@ async def _page(call: Call, wish: UploadsWish) -> UploadsPage:
     return UploadsPage(tuple(uploads), tuple(prefixes), None if after is None else last)
 
 
-def _upload(upload: Upload, shown: Callable[[str], str]) -> str:
+def _owners(call: Call, upload: Upload) -> str:
+    """Who began it, and whose the object will be: the same."""
+    owner = read_acl(upload.acl, upload.key).owner or call.owner_id
+    return owner_element(owner, "Initiator") + owner_element(owner)
+
+
+def _upload(upload: Upload, shown: Callable[[str], str], owners: str) -> str:
     summed = upload.checksum
     about = (
         f"<ChecksumAlgorithm>{Algorithm(summed).name}</ChecksumAlgorithm><ChecksumType>{upload.checksum_type}</ChecksumType>"
@@ -148,6 +153,6 @@ def _upload(upload: Upload, shown: Callable[[str], str]) -> str:
         else ""
     )
     return (
-        f"<Upload><Key>{shown(upload.key)}</Key><UploadId>{escape(upload.id)}</UploadId>{_INITIATOR}{OWNER}"
+        f"<Upload><Key>{shown(upload.key)}</Key><UploadId>{escape(upload.id)}</UploadId>{owners}"
         f"<StorageClass>STANDARD</StorageClass><Initiated>{timestamp(int(upload.begun_s))}</Initiated>{about}</Upload>"
     )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headrace.gateways.http.messages import Response
-from headrace.gateways.s3.buckets import OWNER
 from headrace.gateways.s3.context import Call, xml_response
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.listing import ListWish, list_page, read_limit, shown_as
-from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, timestamp
+from headrace.gateways.s3.xml import DECLARATION, NAMESPACE, escape, owner_element, timestamp
 from headrace.model.objects import Entry, ObjectInfo
 
 
@@ -36,7 +35,7 @@ async def list_object_versions(call: Call) -> Response:
         + f"<MaxKeys>{wish.limit}</MaxKeys>"
         + ("<EncodingType>url</EncodingType>" if wish.encode else "")
         + f"<IsTruncated>{'true' if page.after is not None else 'false'}</IsTruncated>"
-        + "".join([_entry(entry, shown) for entry in page.entries])
+        + "".join([_entry(entry, shown, owner_element(call.owner_id)) for entry in page.entries])
         + "</ListVersionsResult>"
     )
 
@@ -45,12 +44,12 @@ def _version(info: ObjectInfo) -> str:
     return info.version_id or "null"
 
 
-def _entry(entry: Entry, shown: Callable[[str], str]) -> str:
+def _entry(entry: Entry, shown: Callable[[str], str], owner: str) -> str:
     if not isinstance(entry, ObjectInfo):
         return f"<CommonPrefixes><Prefix>{shown(entry.key)}</Prefix></CommonPrefixes>"
     etag = f"<ETag>&quot;{escape(entry.etag)}&quot;</ETag>" if entry.etag else ""
     return (
         f"<Version><Key>{shown(entry.key)}</Key><VersionId>{escape(_version(entry))}</VersionId><IsLatest>true</IsLatest>"
-        f"<LastModified>{timestamp(int(entry.modified_s))}</LastModified>{etag}<Size>{entry.size}</Size>{OWNER}"
+        f"<LastModified>{timestamp(int(entry.modified_s))}</LastModified>{etag}<Size>{entry.size}</Size>{owner}"
         f"<StorageClass>{escape(entry.storage_class or 'STANDARD')}</StorageClass></Version>"
     )

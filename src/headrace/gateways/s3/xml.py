@@ -25,6 +25,12 @@ def _entity(match: re.Match[str]) -> str:
     return _NAMED.get(char) or f"&#x{ord(char):X};"
 
 
+def owner_element(owner_id: str, element: str = "Owner") -> str:
+    """Somebody, as S3 shows owners and initiators."""
+    name = escape(owner_id)
+    return f"<{element}><ID>{name}</ID><DisplayName>{name}</DisplayName></{element}>"
+
+
 def url_encode(text: str) -> str:
     """A key as `encoding-type=url` shows it."""
     return quote(text, safe="/-._~*")

@@ -21,6 +21,8 @@ class Shape(msgspec.Struct, frozen=True):
     """Where items are, from below the root; empty: there are none."""
     item_leaves: frozenset[str] = frozenset()
     max_items: int = 0
+    holders: frozenset[str] = frozenset()
+    """Elements, below the root or in an item, that hold leaves, which are then called `holder/leaf`."""
 
 
 class Document(msgspec.Struct):
@@ -56,6 +58,7 @@ class _Reader:
         self._path: list[str] = []
         self._below: dict[str, str] | None = None
         """The leaves that the text belongs among; None while it must be blank."""
+        self._leaf = ""
         self._text: list[str] = []
         self._length = 0
         self._seen: set[str] = set()
@@ -89,22 +92,25 @@ class _Reader:
             if path[-1] in self._seen:
                 raise malformed()
             self._seen.add(path[-1])
-        else:
+        elif path[-1] not in shape.holders or path[:-1] not in ((), shape.item):
             self._below = self._leaves(path)
         self._text.clear()
         self._length = 0
 
     def _leaves(self, path: tuple[str, ...]) -> dict[str, str]:
         """Where the text of a leaf goes; raises for one that is unknown or there already."""
-        shape, name = self._shape, path[-1]
-        if len(path) == 1 and name in shape.leaves:
+        shape, name, above = self._shape, path[-1], path[:-1]
+        if above and above[-1] in shape.holders:
+            name, above = f"{above[-1]}/{name}", above[:-1]
+        if not above and name in shape.leaves:
             leaves = self.document.leaves
-        elif shape.item and path[:-1] == shape.item and name in shape.item_leaves:
+        elif shape.item and above == shape.item and name in shape.item_leaves:
             leaves = self.document.items[-1]
         else:
             raise malformed()
         if name in leaves:
             raise malformed()
+        self._leaf = name
         return leaves
 
     def _characters(self, text: str) -> None:
@@ -118,9 +124,9 @@ class _Reader:
         self._text.append(text)
 
     def _end(self, _name: str) -> None:
-        name = self._path.pop()
+        self._path.pop()
         if self._below is not None:
-            self._below[name] = "".join(self._text)
+            self._below[self._leaf] = "".join(self._text)
             self._below = None
 
 
