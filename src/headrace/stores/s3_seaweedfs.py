@@ -17,7 +17,7 @@ import msgspec
 from headrace.model.errors import InvalidKey, Unavailable
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo
 from headrace.stores.http import Headers
-from headrace.stores.s3_xml import ListPage
+from headrace.stores.s3_list_xml import ListPage
 
 _MOST_KEYS = 1000
 _FEW_KEYS = 16
