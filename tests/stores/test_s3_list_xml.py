@@ -120,8 +120,8 @@ ODD = [
     "\ufeff", "</Contents>", "%",
     "<Contents>", "<Contents/>", "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>", "<x:Key>k</x:Key>",
     "<Key a='b'>k</Key>", "<Size>7</Size>",
-    "<Owner><ID>o</ID></Owner>", "<Key/>", "<!DOCTYPE x [<!ENTITY a 'b'>]>", "</ListBucketResult>", "<ListBucketResult>", "<Name>",
-    "</Name>",
+    "<Owner><ID>o</ID></Owner>", "<Key/>", "<!DOCTYPE x [<!ENTITY a 'b'>]>", "</ListBucketResult>", "<ListBucketResult>",
+    "<Name>", "</Name>",
 ]  # fmt: skip
 ROOTS = [
     "<ListBucketResult>",

@@ -226,4 +226,5 @@ def _key(text: str, encoded: bool) -> str:
 def _object(key: str, size: str, etag: str, modified: str, storage_class: str) -> ObjectInfo:
     modified_s = parse_time(modified)
     version = Version(f"etag:{etag}" if etag else f"stat:{int(modified_s * 1e9)}-{size}")
-    return ObjectInfo(key, int(size), version, modified_s, etag, parts=part_count(etag), storage_class=storage_class)
+    parts = part_count(etag) if "-" in etag else 0
+    return ObjectInfo(key, int(size), version, modified_s, etag, parts=parts, storage_class=storage_class)

@@ -8,9 +8,11 @@ because neither shows in a single answer.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import groupby
+from typing import cast
 
 import msgspec
 
@@ -185,6 +187,26 @@ class _Level:
 
     async def _go_on(self, question: Question) -> None:
         page = await self._ask(question)
+        if not self._take_files(page, question):
+            self._take(page, question)
+
+    def _take_files(self, page: ListPage, question: Question) -> bool:
+        """Take a page of nothing but files of this directory in their order, as most are: `_take` in a tenth of the time."""
+        keys = [entry.key for entry in page.entries]
+        slashes = len(keys) * self._directory.count("/")
+        if set(map(type, page.entries)) != {ObjectInfo} or keys != sorted(keys) or "\n".join(keys).count("/") != slashes:
+            return False
+        if not (keys[0].startswith(self._all.prefix) and keys[-1].startswith(self._all.prefix)):
+            return False
+        if keys[0][len(self._directory) :] < self._last or (page.truncated and page.token in ("", question.token)):
+            return False
+        behind = max(self._after, self._directory + self._first) if self._first else self._after
+        self._arrived.extend(cast("tuple[ObjectInfo, ...]", page.entries)[bisect_right(keys, behind) :])
+        self._last = keys[-1][len(self._directory) :]
+        self._question = msgspec.structs.replace(self._all, token=page.token) if page.truncated else None
+        return True
+
+    def _take(self, page: ListPage, question: Question) -> None:
         prefix = self._all.prefix
         named = [(self._name(entry), entry) for entry in page.entries if entry.key.startswith(prefix)]
         for kind in (ObjectInfo, CommonPrefix):  # sent apart

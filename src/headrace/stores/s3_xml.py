@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import unquote_plus
 from xml.parsers import expat
 
@@ -144,6 +145,7 @@ def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
+@lru_cache(maxsize=1024)  # objects that lie beside each other were often written in the same second
 def parse_time(text: str) -> float:
     """Seconds since 1970 UTC of an ISO 8601 time; 0 when it cannot be read."""
     try:
