@@ -13,8 +13,8 @@ from headrace.model.errors import Unavailable
 from headrace.model.objects import CommonPrefix, Entry, ObjectInfo, Version
 from headrace.stores.contract_listing import expected, listed
 from headrace.stores.s3 import S3Store
-from headrace.stores.s3_seaweedfs import DirectoryWalk, OutOfOrder, Question
 from headrace.stores.s3_list_xml import ListPage
+from headrace.stores.s3_seaweedfs import DirectoryWalk, OutOfOrder, Question
 from support.s3_stores import s3_store
 from support.servers import S3Server
 
