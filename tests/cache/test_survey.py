@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.cache.marks import Marks
 from headrace.cache.pages import PageCache, no_touches
-from headrace.cache.pieces import PAGE_KEYS, PIECE_KEYS
+from headrace.cache.pieces import PIECE_KEYS
 from headrace.cache.settings import CacheSettings, DiskSettings
 from headrace.cache.store import CachedStore, CacheOptions
 from headrace.cache.survey import Differences, spans_of, survey_of
@@ -21,6 +21,7 @@ from headrace.model.mounts import Freshness, Residency
 from headrace.model.objects import Listing
 from headrace.model.writing import BytesBody
 from headrace.stores.faulty import FaultyStore
+from headrace.stores.keys import PAGE_KEYS
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
 from headrace.testing.clock import ManualClock

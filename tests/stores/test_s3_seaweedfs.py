@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from headrace.model.errors import Unavailable
 from headrace.model.objects import CommonPrefix, Entry, ObjectInfo, Version
 from headrace.stores.contract_listing import expected, listed
+from headrace.stores.keys import PAGE_KEYS
 from headrace.stores.s3 import S3Store
 from headrace.stores.s3_list_xml import ListPage
 from headrace.stores.s3_seaweedfs import DirectoryWalk, OutOfOrder, Question
@@ -103,6 +104,12 @@ async def test_a_full_listing_costs_a_bounded_number_of_requests_for_each_page(k
     assert len(await walked(filer, "", "", "", 1000)) == 10_000
     assert len(filer.asked) <= 10 * 20
     assert sum(question.max_keys for question in filer.asked) <= 10 * 8_000
+
+
+async def test_pages_of_files_alone_cost_a_request_each() -> None:
+    filer = Filer([f"in/part-{number:05}.parquet" for number in range(5 * PAGE_KEYS)])
+    assert len(await walked(filer, "in/", "", "", PAGE_KEYS)) == 5 * PAGE_KEYS
+    assert len(filer.asked) == 5
 
 
 async def test_a_directory_in_another_order_is_refused() -> None:

@@ -9,10 +9,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from headrace.model.objects import ObjectInfo
+from headrace.stores.keys import PAGE_KEYS
 
-PAGE_KEYS = 999
-"""One less than stores send at once: some are asked for one more, to know whether anything follows."""
-PIECE_KEYS = 900
+PIECE_KEYS = 950
 """Objects up to the next guess. Fewer than in a page: some may be added before two pages are needed."""
 
 

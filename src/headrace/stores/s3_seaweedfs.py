@@ -22,6 +22,7 @@ from headrace.stores.http import Headers
 from headrace.stores.s3_list_xml import ListPage
 
 _MOST_KEYS = 1000
+_LAST = "\U0010ffff"
 _FEW_KEYS = 16
 """Asked for first on a level where a page most likely goes on further below."""
 
@@ -159,8 +160,11 @@ class _Level:
         begun = after[len(directory) :] if after.startswith(directory) else ""
         self._first, inside, _ = begun.partition("/")
         names = [self._first[:end] for end in range(1, len(self._first) + 1)]
+        # Begun just before the name, the answer shows whether there is a directory of that name, too.
+        start = "" if inside else _just_before(self._first)
+        self._sees_first = bool(start)
         # The server starts behind a name, but below a directory whose name begins that name more may follow in key order.
-        before = [name for name in names if name == self._first or self._first[len(name)] < "/"]
+        before = [name for name in names if (not start if name == self._first else self._first[len(name)] < "/")]
         self._waiting: list[_Below | CommonPrefix] = [
             CommonPrefix(f"{directory}{name}/") for name in before if (directory + name).startswith(question.prefix)
         ]
@@ -168,7 +172,9 @@ class _Level:
         """Directories that may be there: nobody has seen them yet."""
         self._arrived: deque[_Step] = deque()
         self._last = ""
-        self._question: Question | None = self._behind(self._first, _FEW_KEYS if inside else question.max_keys)
+        self._question: Question | None = self._behind(start or self._first, _FEW_KEYS if inside else question.max_keys)
+        if start:
+            self._question = msgspec.structs.replace(self._question, max_keys=min(_MOST_KEYS, question.max_keys + 1))
 
     async def following(self) -> _Step | None:
         """The next object, or directory whose turn it is, with all below it or without; None at the end."""
@@ -220,7 +226,7 @@ class _Level:
         self._last = max((name for name, _ in named), default=self._last)
         named.sort(key=lambda found: (found[0], found[1].key))
         for name, found in groupby(named, key=lambda found: found[0]):
-            if not self._first or name > self._first:
+            if not self._first or name > self._first or (self._sees_first and name == self._first):
                 self._arrived.extend(self._steps(name, [entry for _, entry in found], cut=cut and name == last))
         if not page.truncated:
             self._question = None
@@ -250,6 +256,14 @@ class _Level:
         plain = name.partition("\\")[0]
         start = "" if plain in ("", ".", "..") else self._directory + plain
         return msgspec.structs.replace(self._all, start_after=start, max_keys=min(most, self._all.max_keys))
+
+
+def _just_before(name: str) -> str:
+    """A name with next to nothing between it and `name`; empty where that cannot be written down simply."""
+    if not name or not '"' < name[-1] <= "~":
+        return ""
+    last = ord(name[-1]) - 1
+    return name[:-1] + chr(last - (chr(last) in "/\\")) + _LAST
 
 
 def _key(entry: Entry) -> str:
