@@ -11,7 +11,7 @@ from typing import NamedTuple
 from headrace.model.objects import ObjectInfo
 from headrace.stores.keys import PAGE_KEYS
 
-PIECE_KEYS = 950
+PIECE_KEYS = 945
 """Objects up to the next guess. Fewer than in a page: some may be added before two pages are needed."""
 
 

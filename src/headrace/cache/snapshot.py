@@ -71,7 +71,7 @@ class Damaged(Exception):
 
 class _Frame(NamedTuple):
     last: str
-    count: int
+    records: int
     body: bytes
 
 

@@ -23,6 +23,8 @@ from headrace.stores.s3_list_xml import ListPage
 
 _MOST_KEYS = 1000
 _LAST = "\U0010ffff"
+_SEEN_AGAIN = 9
+"""So many keys up to `after` may be in an answer that begins before it."""
 _FEW_KEYS = 16
 """Asked for first on a level where a page most likely goes on further below."""
 
@@ -159,22 +161,21 @@ class _Level:
         self._after = after
         begun = after[len(directory) :] if after.startswith(directory) else ""
         self._first, inside, _ = begun.partition("/")
-        names = [self._first[:end] for end in range(1, len(self._first) + 1)]
-        # Begun just before the name, the answer shows whether there is a directory of that name, too.
-        start = "" if inside else _just_before(self._first)
-        self._sees_first = bool(start)
-        # The server starts behind a name, but below a directory whose name begins that name more may follow in key order.
-        before = [name for name in names if (not start if name == self._first else self._first[len(name)] < "/")]
-        self._waiting: list[_Below | CommonPrefix] = [
-            CommonPrefix(f"{directory}{name}/") for name in before if (directory + name).startswith(question.prefix)
-        ]
-        self.guesses = frozenset(guess.key for guess in self._waiting)
+        # An answer that begins just before a name shows whether there is a directory of that name, too.
+        self._seen_from = "" if inside else _stem(self._first)
+        start = _just_before(self._seen_from)
+        unseen = [name for name in _may_go_on(self._first) if not start or name < self._seen_from]
+        self.guesses: set[str] = set()
         """Directories that may be there: nobody has seen them yet."""
+        self._waiting: list[_Below | CommonPrefix] = [*self._guessed(unseen)]
         self._arrived: deque[_Step] = deque()
         self._last = ""
-        self._question: Question | None = self._behind(start or self._first, _FEW_KEYS if inside else question.max_keys)
+        self._question: Question | None = self._behind(self._first, _FEW_KEYS if inside else question.max_keys)
         if start:
-            self._question = msgspec.structs.replace(self._question, max_keys=min(_MOST_KEYS, question.max_keys + 1))
+            most = min(_MOST_KEYS, question.max_keys + _SEEN_AGAIN)
+            self._question = msgspec.structs.replace(self._behind(start, most), max_keys=most)
+        else:
+            self._seen_from = ""
 
     async def following(self) -> _Step | None:
         """The next object, or directory whose turn it is, with all below it or without; None at the end."""
@@ -195,6 +196,17 @@ class _Level:
         page = await self._ask(question)
         if not self._take_files(page, question):
             self._take(page, question)
+        if self._seen_from and self._question is not None and self._last < self._first:
+            # Too much lies before the name.
+            self._seen_from = ""
+            self._arrived.extend(self._guessed([name for name in _may_go_on(self._first) if name > self._last]))
+            self._question = self._behind(self._first, self._all.max_keys)
+
+    def _guessed(self, names: Iterable[str]) -> list[CommonPrefix]:
+        found = [CommonPrefix(f"{self._directory}{name}/") for name in names]
+        found = [guess for guess in found if guess.key[:-1].startswith(self._all.prefix)]
+        self.guesses.update(guess.key for guess in found)
+        return found
 
     def _take_files(self, page: ListPage, question: Question) -> bool:
         """Take a page of nothing but files of this directory in their order, as most are: `_take` in a tenth of the time."""
@@ -226,7 +238,7 @@ class _Level:
         self._last = max((name for name, _ in named), default=self._last)
         named.sort(key=lambda found: (found[0], found[1].key))
         for name, found in groupby(named, key=lambda found: found[0]):
-            if not self._first or name > self._first or (self._sees_first and name == self._first):
+            if not self._first or name > self._first or (self._seen_from and name >= self._seen_from):
                 self._arrived.extend(self._steps(name, [entry for _, entry in found], cut=cut and name == last))
         if not page.truncated:
             self._question = None
@@ -256,6 +268,17 @@ class _Level:
         plain = name.partition("\\")[0]
         start = "" if plain in ("", ".", "..") else self._directory + plain
         return msgspec.structs.replace(self._all, start_after=start, max_keys=min(most, self._all.max_keys))
+
+
+def _may_go_on(first: str) -> list[str]:
+    """Names that `first` begins with, below which keys would follow `first`; the server, which goes by names, starts behind."""
+    return [first[:end] for end in range(1, len(first) + 1) if end == len(first) or first[end] < "/"]
+
+
+def _stem(name: str) -> str:
+    """`stem` of `stem.ext`, between which there are few others: `stem/` follows `stem.ext` in key order. Else the name."""
+    stem, _, extension = name.rpartition(".")
+    return stem if stem and extension.isalpha() else name
 
 
 def _just_before(name: str) -> str:
