@@ -22,7 +22,6 @@ from headrace.stores.http import Headers
 from headrace.stores.s3_list_xml import ListPage
 
 _MOST_KEYS = 1000
-_LAST = "\U0010ffff"
 _SEEN_AGAIN = 9
 """So many keys up to `after` may be in an answer that begins before it."""
 _FEW_KEYS = 16
@@ -286,7 +285,8 @@ def _just_before(name: str) -> str:
     if not name or not '"' < name[-1] <= "~":
         return ""
     last = ord(name[-1]) - 1
-    return name[:-1] + chr(last - (chr(last) in "/\\")) + _LAST
+    # In ASCII: the server repeats it in its answer as it is, which the quick reading of listings would not take.
+    return name[:-1] + chr(last - (chr(last) in "/\\")) + "~~~~"
 
 
 def _key(entry: Entry) -> str:
