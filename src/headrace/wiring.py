@@ -63,6 +63,9 @@ _MARKS_NAME = "run/marks"
 _LISTINGS_NAME = "listings"
 _RETIRE_AFTER_S = 60.0
 _REMOVE_TRIES = 10
+_PAGES_AT_ONCE = 4
+_BEGIN_ANYWHERE = ("s3://", "gs://")
+"""Stores that list from behind any key as fast as they go on; a directory would be scanned anew, Azure only goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ def build_store(spec: MountSpec, parts: Parts, *, mount: str = "") -> Store:
         serve_stale=spec.serve_stale,
         quota_bytes=parse_size(spec.quota) if spec.quota else None,
         ttl_s=parse_duration(spec.ttl) if spec.ttl else None,
+        pages_at_once=_PAGES_AT_ONCE if spec.store.startswith(_BEGIN_ANYWHERE) else 1,
     )
     if spec.write is not WriteMode.BACK and parts.journals is not None:
         _check_nothing_staged(parts.journals.of(mount), mount)

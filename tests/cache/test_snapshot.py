@@ -21,7 +21,7 @@ def write(path: Path, records: list[Record] = RECORDS, *, frame: int = 7) -> Non
     writer.begin(Head((Span(""),), ("hidden/",)))
     for start in range(0, len(records), frame):
         some = records[start : start + frame]
-        writer.add(some[-1][0], encode(some))
+        writer.add(some[-1][0], len(some), encode(some))
     writer.finish()
     writer.close()
     assert not writer.failure

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from headrace.cache.marks import Marks
 from headrace.cache.pages import PageCache, no_touches
+from headrace.cache.pieces import PIECE_KEYS
 from headrace.cache.settings import CacheSettings, DiskSettings
 from headrace.cache.store import CachedStore, CacheOptions
-from headrace.cache.survey import PAGE_KEYS, Differences, spans_of, survey_of
+from headrace.cache.survey import Differences, spans_of, survey_of
 from headrace.cache.writes import CacheWrites
 from headrace.model.errors import HeadraceError, NotFound, Unavailable
 from headrace.model.mounts import Freshness, Residency
 from headrace.model.objects import Listing
 from headrace.model.writing import BytesBody
 from headrace.stores.faulty import FaultyStore
+from headrace.stores.keys import PAGE_KEYS
 from headrace.stores.memory import MemoryStore
 from headrace.stores.store import Store
 from headrace.testing.clock import ManualClock
@@ -30,10 +32,12 @@ SETTINGS = CacheSettings(memory="0", disk=(DiskSettings("pages", "1GiB"),), page
 class Process:
     """One process's cache over a store that others share, believing what it knows for an hour."""
 
-    def __init__(self, home: Path, inner: Store, *, residency: Residency = Residency.DISK, place: str = "memory://") -> None:
+    def __init__(
+        self, home: Path, inner: Store, *, residency: Residency = Residency.DISK, place: str = "memory://", pages_at_once: int = 1
+    ) -> None:
         self.home = home
         self.pages = PageCache.open(SETTINGS, home, clock=ManualClock(), emit=lambda _: None, touches=no_touches)
-        options = CacheOptions("/m", "identity", Freshness(3600.0), residency, place=place)
+        options = CacheOptions("/m", "identity", Freshness(3600.0), residency, place=place, pages_at_once=pages_at_once)
         marks = Marks.open(home / "marks")
         self.cached = CachedStore(inner, self.pages, options, clock=ManualClock(), emit=lambda _: None, marks=marks)
         self.store = CacheWrites(self.cached)
@@ -224,6 +228,55 @@ async def test_one_survey_of_a_store_at_a_time(tmp_path: Path) -> None:
     found = await asyncio.gather(*(process.survey() for _ in range(3)), return_exceptions=True)
     assert sum(isinstance(one, Differences) for one in found) >= 1
     assert all(isinstance(one, Differences) or "another `headrace sync`" in str(one) for one in found)
+    await process.close()
+
+
+class Counting(FaultyStore):
+    """Counts questions, and how many were open at the same time."""
+
+    asked = open = most_open = 0
+
+    async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
+        self.asked += 1
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        await asyncio.sleep(0)
+        try:
+            return await super().list(prefix, delimiter=delimiter, after=after, limit=limit)
+        finally:
+            self.open -= 1
+
+
+async def test_where_the_last_listing_tells_where_pages_begin_several_are_asked_for_at_once(tmp_path: Path) -> None:
+    memory = MemoryStore()
+    count = 10 * PIECE_KEYS
+    for number in range(count):
+        memory.put(f"k{number:05d}", b"x")
+    store = Counting(memory)
+    process = Process(tmp_path, store, pages_at_once=4)
+
+    async def questions() -> int:
+        before = store.asked
+        await process.survey()
+        return store.asked - before
+
+    assert await process.survey() == Differences(objects=count, new=count)
+    assert store.most_open == 1
+    assert await process.survey() == Differences(objects=count)
+    assert store.most_open == 4
+    for number in range(50):
+        memory.put(f"k00100-{number}", b"x")
+        memory.remove(f"k{2000 + number:05d}")
+    assert await process.survey() == Differences(objects=count, added=50, deleted=50)
+    assert await questions() == 10
+    for number in range(count):
+        memory.put(f"l{number:05d}", b"x")
+    assert await process.survey() == Differences(objects=2 * count, added=count)
+    assert await questions() <= 21
+    for number in range(200, count):
+        memory.remove(f"l{number:05d}")
+    assert await process.survey() == Differences(objects=count + 200, deleted=count - 200)
+    assert await questions() <= 11
     await process.close()
 
 

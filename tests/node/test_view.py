@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import cast
 
 import pytest
 
 from headrace.control.node_view import Found, MountStats, SlowRead, TierStats
+from headrace.control.notifications import ChangedObject, Changes
 from headrace.control.state import NodeState
 from headrace.model.errors import Unavailable
 from headrace.model.mounts import MountSpec
@@ -71,6 +74,24 @@ async def test_a_survey_stays_with_its_worker_and_is_ended_when_its_asker_leaves
         await asyncio.sleep(0)
     assert [type(request) for request in other.asked] == [Survey, EndSurvey]
     assert not any(isinstance(request, EndSurvey) for request in used.asked)
+
+
+async def test_a_follower_hears_of_what_stores_said_and_callers_wrote_once_it_is_true() -> None:
+    class Deaf(FakeChild):
+        async def ask(self, request: object) -> object:
+            raise Unavailable("it hangs")
+
+    told: list[Changes] = []
+    objects = (ChangedObject("b", "k"),)
+    for worker in (FakeChild(), Deaf()):
+        view = WorkersView([cast("Child", worker)], never_started(), data_url="")
+        view.follow(told.append)
+        with contextlib.suppress(Unavailable):
+            await view.changed(objects)
+        with contextlib.suppress(Unavailable):
+            await view.changes_missed()
+    view.wrote(("/m/k",))
+    assert told == [Changes(objects), Changes(are_all=True), Changes(paths=("/m/k",))]
 
 
 def test_fullness_comes_from_the_keeper() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from headrace.control.sync.schedule import LIVE_EVERY_S
 from support.kafka import Broker, kafka_broker
 from support.node import RunningNode, running_node
 from support.node_client import client_of, closed_clients
@@ -33,9 +34,12 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def node(tmp_path: Path, seaweedfs_server: S3Server, broker: Broker) -> Iterator[RunningNode]:
     with contextlib.suppress(ClientError):  # the server lives on from test to test
         seaweedfs_server.make_bucket(BUCKET)
+    copied = tmp_path / "copied"
+    copied.mkdir()
     config = (
         f'[[kafka]]\nbrokers = ["{broker.address}"]\ntopics = ["s3-events"]\n\n[[mount]]\npath = "/told"\nstore = "s3://{BUCKET}"\n'
         f'endpoint = "{seaweedfs_server.endpoint}"\ncredentials = "env:TOLD"\nfreshness = "1h"\n'
+        f'\n[[mount]]\npath = "/copied"\nstore = "file://{copied}"\nwrite = "through"\n'
     )
     environ = {"TOLD_ACCESS_KEY_ID": seaweedfs_server.access_key, "TOLD_SECRET_ACCESS_KEY": seaweedfs_server.secret_key}
     with running_node(tmp_path / "node", config, processes=2, environ=environ) as running:
@@ -75,6 +79,27 @@ def test_a_change_behind_our_back_is_seen_by_every_process_when_kafka_tells_of_i
     assert f"s3-events at {broker.address}" in node.cli("status").stdout
     line = next(line for line in node.cli("status").stdout.splitlines() if broker.address in line)
     assert "connected" in line
+
+
+def test_a_live_sync_runs_at_once_when_kafka_tells_of_a_change(
+    node: RunningNode, seaweedfs_server: S3Server, broker: Broker, tmp_path: Path
+) -> None:
+    node.cli("sync", "add", "/told/in", "/copied", "--name", "live", "--schedule", "live")
+    wait_until(lambda: run_over(node) > 0, "the first run is over")
+    before = run_over(node)
+    seaweedfs_server.put(BUCKET, "in/k", b"theirs")
+    broker.send("s3-events", record("in/k"))
+    wait_until((tmp_path / "copied" / "k").exists, "the object is on the other side")
+    assert (tmp_path / "copied" / "k").read_bytes() == b"theirs"
+    wait_until(lambda: run_over(node) > before, "the run is over")
+    assert run_over(node) - before < LIVE_EVERY_S
+    seaweedfs_server.delete(BUCKET, "in/k")
+
+
+def run_over(node: RunningNode) -> float:
+    """When the last run of the live sync began that has ended; 0 while one is under way."""
+    state = json.loads(node.cli("sync", "show", "live", "--json").stdout)["state"]
+    return state["started_s"] if state["ended_s"] >= state["started_s"] else 0.0
 
 
 def test_a_node_that_lost_its_place_asks_for_everything_again(

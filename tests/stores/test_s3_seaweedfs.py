@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from headrace.model.errors import Unavailable
 from headrace.model.objects import CommonPrefix, Entry, ObjectInfo, Version
 from headrace.stores.contract_listing import expected, listed
+from headrace.stores.keys import PAGE_KEYS
 from headrace.stores.s3 import S3Store
+from headrace.stores.s3_list_xml import ListPage
 from headrace.stores.s3_seaweedfs import DirectoryWalk, OutOfOrder, Question
-from headrace.stores.s3_xml import ListPage
 from support.s3_stores import s3_store
 from support.servers import S3Server
 
@@ -81,6 +83,8 @@ async def walked(filer: Filer, prefix: str, delimiter: str, after: str, limit: i
 @settings(max_examples=600)
 @example({"d", "d!", "d-/x", "d/x/y", "d/x-", "d.b"}, "", "", "d", 1)
 @example({"a", "a-/b", "a/b"}, "a", "/", "a-", 2)
+@example({"d/x", "d.b/y", *(f"d.b{letter}" for letter in "acdefghijklmnopqrstuvw"), "d.b-/z"}, "", "", "d.bx", 2)
+@example({"d/x", "d.b/y", *(f"d.b{letter}" for letter in "acdefghijklmnopqrstuvw"), "d.b-/z"}, "", "/", "d.b", 2)
 async def test_any_listing_is_that_of_the_sorted_keys(
     keys: set[str], prefix: str, delimiter: str, after: str, limit: int
 ) -> None:
@@ -103,6 +107,24 @@ async def test_a_full_listing_costs_a_bounded_number_of_requests_for_each_page(k
     assert len(await walked(filer, "", "", "", 1000)) == 10_000
     assert len(filer.asked) <= 10 * 20
     assert sum(question.max_keys for question in filer.asked) <= 10 * 8_000
+
+
+@pytest.mark.parametrize(
+    "name", ["{:05}", "part-{:05}.parquet", "day=2026-11-27/{:05}.csv", "a.b-{:05}", "log.{:05}", "é{:05}.é"]
+)
+async def test_pages_of_files_alone_cost_a_request_each(name: str) -> None:
+    filer = Filer([name.format(number) for number in range(5 * PAGE_KEYS)])
+    prefix = name.rpartition("/")[0] + "/" if "/" in name else ""
+    assert len(await walked(filer, prefix, "", "", PAGE_KEYS)) == 5 * PAGE_KEYS
+    in_the_end = "-" in name or "." in name[:5]  # whether there is a directory called as what all names begin with
+    assert len(filer.asked) <= 5 + 2 * in_the_end
+
+
+async def test_many_names_of_one_stem_cost_three_requests_a_page() -> None:
+    words = sorted("".join(letters) for letters in product("abcdefghij", repeat=4))
+    filer = Filer([f"data.{word}" for word in words[: 5 * PAGE_KEYS]])
+    assert len(await walked(filer, "", "", "", PAGE_KEYS)) == 5 * PAGE_KEYS
+    assert len(filer.asked) <= 3 * 5
 
 
 async def test_a_directory_in_another_order_is_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from headrace.control.node_view import (
     Counters,
@@ -17,7 +17,7 @@ from headrace.control.node_view import (
     TierStats,
     WorkerStats,
 )
-from headrace.control.notifications import ChangedObject
+from headrace.control.notifications import ChangedObject, Changes
 from headrace.control.state import NodeState
 from headrace.model.errors import HeadraceError, NotFound
 from headrace.model.mounts import MountSpec
@@ -39,6 +39,7 @@ class FakeNode:
         self.staged_writes: list[StagedWrites] = [StagedWrites()]
         self.changes: list[ChangedObject] = []
         self.missed = 0
+        self.follower: Callable[[Changes], None] = lambda _changes: None
         self.change_failures: list[HeadraceError] = []
         self.settled: list[tuple[str, str, bool]] = []
         self.pin_failure: HeadraceError | None = None
@@ -118,9 +119,14 @@ class FakeNode:
         if self.change_failures:
             raise self.change_failures.pop(0)
         self.changes += objects
+        self.follower(Changes(objects))
 
     async def changes_missed(self) -> None:
         self.missed += 1
+        self.follower(Changes(are_all=True))
+
+    def follow(self, tell: Callable[[Changes], None]) -> None:
+        self.follower = tell
 
     async def survey(self, path: str) -> AsyncIterator[Found]:
         self.surveys += 1

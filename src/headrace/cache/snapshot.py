@@ -1,8 +1,8 @@
 """Names and versions of a store as it was last listed: one file in the order of keys, checksummed, replaced as a whole.
 
 It is there to tell what changed since. Without it, or with one that cannot be trusted, nothing is wrong: less is told.
-Layout: a magic, then frames of (length of the last key, length of the body, last key, body). The first frame's body is a `Head`,
-the others' are records in MessagePack, and an empty frame ends them. XXH3-64 of all that is the end.
+Layout: a magic, then frames of (length of the last key, records, length of the body, last key, body). The first frame's body is
+a `Head`, the others' are records in MessagePack, and an empty frame ends them. XXH3-64 of all that is the end.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 import xxhash
 
 from headrace.model.errors import Unavailable
 
-_MAGIC = b"HRLIST01"
-_FRAME = struct.Struct("<II")
+_MAGIC = b"HRLIST02"
+_FRAME = struct.Struct("<III")
 _SUM = struct.Struct("<Q")
 _BUFFER_BYTES = 1 << 20
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -69,6 +69,12 @@ class Damaged(Exception):
     """The file is not a whole snapshot."""
 
 
+class _Frame(NamedTuple):
+    last: str
+    records: int
+    body: bytes
+
+
 class SnapshotReader:
     """The records of a file in their order, some at a time. Raises `Damaged` for what is not whole, and `OSError`."""
 
@@ -82,7 +88,8 @@ class SnapshotReader:
             head = self._next()
             if head is None:
                 raise Damaged("no head")
-            self.head = msgspec.msgpack.decode(head[1], type=Head)
+            self.head = msgspec.msgpack.decode(head.body, type=Head)
+            self._frame_at = self._file.tell()
             self._frame = self._next()
         except (msgspec.MsgspecError, struct.error, UnicodeDecodeError) as error:
             self.close()
@@ -93,10 +100,25 @@ class SnapshotReader:
 
     def passes_same(self, body: bytes) -> bool:
         """Whether the next records are exactly those of `body`; if so, they are passed."""
-        if self._cut or self._frame is None or self._frame[1] != body:
+        if self._cut or self._frame is None or self._frame.body != body:
             return False
-        self._frame = self._next()
+        self._pass()
         return True
+
+    def ends(self, span: Span, about: int) -> Iterator[str]:
+        """Last keys of frames of the next records, in order and about so many records apart, as far as they lie in `span`."""
+        at, count = self._frame_at, 0
+        last = ""
+        while True:
+            last_bytes, records, body_bytes = _FRAME.unpack(os.pread(self._file.fileno(), _FRAME.size, at))
+            name = os.pread(self._file.fileno(), last_bytes, at + _FRAME.size).decode()
+            if not body_bytes or not span.holds(name):
+                return
+            if count and count + records > about:
+                yield last
+                count = 0
+            count, last = count + records, name
+            at += _FRAME.size + last_bytes + body_bytes
 
     def take(self, below: str) -> Iterator[list[Record]]:
         """The next records with keys below a text (empty: all), a frame at most at a time."""
@@ -104,8 +126,8 @@ class SnapshotReader:
             if not self._cut:
                 if self._frame is None:
                     return
-                self._cut = self._decoder.decode(self._frame[1])
-                self._frame = self._next()
+                self._cut = self._decoder.decode(self._frame.body)
+                self._pass()
             count = bisect_left(self._cut, (below,)) if below else len(self._cut)
             taken, self._cut = self._cut[:count], self._cut[count:]
             if taken:
@@ -115,18 +137,22 @@ class SnapshotReader:
 
     def hand_on(self, below: str, writer: SnapshotWriter) -> None:
         """Write the next records with keys below a text (empty: all) to another file."""
-        while not self._cut and self._frame is not None and (not below or self._frame[0] < below):
+        while not self._cut and self._frame is not None and (not below or self._frame.last < below):
             writer.add(*self._frame)
-            self._frame = self._next()
+            self._pass()
         for records in self.take(below):
-            writer.add(records[-1][0], encode(records))
+            writer.add(records[-1][0], len(records), encode(records))
 
     def close(self) -> None:
         self._file.close()
 
-    def _next(self) -> tuple[str, bytes] | None:
-        last_bytes, body_bytes = _FRAME.unpack(self._read(_FRAME.size))
-        return (self._read(last_bytes).decode(), self._read(body_bytes)) if body_bytes else None
+    def _pass(self) -> None:
+        self._frame_at = self._file.tell()
+        self._frame = self._next()
+
+    def _next(self) -> _Frame | None:
+        last_bytes, count, body_bytes = _FRAME.unpack(self._read(_FRAME.size))
+        return _Frame(self._read(last_bytes).decode(), count, self._read(body_bytes)) if body_bytes else None
 
     def _read(self, length: int) -> bytes:
         data = self._file.read(length)
@@ -186,17 +212,17 @@ class SnapshotWriter:
     def begin(self, head: Head) -> None:
         """Before any records."""
         self._put(_MAGIC)
-        self.add("", msgspec.msgpack.encode(head))
+        self.add("", 0, msgspec.msgpack.encode(head))
 
-    def add(self, last: str, body: bytes) -> None:
-        """The next records, of which `last` is the last key."""
+    def add(self, last: str, count: int, body: bytes) -> None:
+        """The next records, so many, of which `last` is the last key."""
         name = last.encode()
-        self._put(_FRAME.pack(len(name), len(body)) + name)
+        self._put(_FRAME.pack(len(name), count, len(body)) + name)
         self._put(body)
 
     def finish(self) -> None:
         """Put it in its place. Not synced: after a power cut the checksum tells whether it is whole."""
-        self._put(_FRAME.pack(0, 0))
+        self._put(_FRAME.pack(0, 0, 0))
         self._put(_SUM.pack(self._sum.intdigest()))
         if self._file is not None and not self.failure:
             try:

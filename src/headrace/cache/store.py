@@ -46,6 +46,8 @@ class CacheOptions(msgspec.Struct, frozen=True):
     ttl_s: float | None = None
     place: str = ""
     """The store's address up to where keys begin: what another mount of the same store writes concerns this one."""
+    pages_at_once: int = 1
+    """Of a listing that are asked for at the same time; more only where the store can begin anywhere as well as at the front."""
 
 
 class _StoreSource(Source):

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from headrace.cache.knowledge import Knowledge
+from headrace.cache.pieces import PIECE_KEYS, Page, pages
 from headrace.cache.snapshot import Damaged, Head, Record, SnapshotReader, SnapshotWriter, Span, encode, file_of, joined
 from headrace.cache.store import CachedStore
 from headrace.model.errors import HeadraceError, Unavailable
 from headrace.model.mounts import Residency
 from headrace.model.objects import ObjectInfo
 from headrace.stores.keys import text_behind
-from headrace.stores.store import Store
 
 T = TypeVar("T")
 
-PAGE_KEYS = 999
-"""One less than stores send at once: some are asked for one more, to know whether anything follows."""
 _COVERED_MAX = 1000
 _LAST = "\U0010ffff"
 
@@ -103,11 +101,12 @@ class Comparison:
             covered = joined(spans)
         self._new.begin(Head(covered, hidden))
 
-    def begin(self, span: Span) -> None:
-        """What follows lies in `span`."""
+    def begin(self, span: Span) -> Iterable[str]:
+        """What follows lies in `span`. Answers with keys at which its pages may be cut, which are read as they are drawn."""
         self._is_covered = any(known.covers(span) for known in self._covered)
         if self._old is not None and span.low:
             self._old.hand_on(span.low, self._new)
+        return self._old.ends(span, PIECE_KEYS) if self._old is not None else ()
 
     def add(self, infos: Sequence[ObjectInfo], below: str) -> None:
         """All objects that follow and lie below a text (empty: all that there are)."""
@@ -117,7 +116,7 @@ class Comparison:
         if not (records and self._old is not None and self._old.passes_same(body)):
             self._compare(records, infos, below)
         if records:
-            self._new.add(records[-1][0], body)
+            self._new.add(records[-1][0], len(records), body)
 
     def finish(self) -> str:
         """Put the new snapshot in place of the old one. Why that was not possible, or nothing."""
@@ -175,16 +174,15 @@ class Survey:
     node knew of the mount: a key that came and went between two surveys is in neither.
     """
 
-    def __init__(
-        self, inner: Store, knowledge: Knowledge, spans: Sequence[Span], *, hidden: tuple[str, ...], path: Path | None, what: str
-    ) -> None:
-        self._inner = inner
-        self._knowledge = knowledge
+    def __init__(self, cached: CachedStore, spans: Sequence[Span], *, hidden: tuple[str, ...], path: Path | None) -> None:
+        self._inner = cached.inner
+        self._knowledge = cached.knowledge
+        self._at_once = cached.options.pages_at_once
         self._spans = spans
         self._hidden = hidden
         self._path = path
-        self._what = what
-        self._tally = Tally(knowledge.void, knowledge.was_own)
+        self._what = cached.options.mount
+        self._tally = Tally(cached.knowledge.void, cached.knowledge.was_own)
         self._note = ""
 
     @property
@@ -216,39 +214,29 @@ class Survey:
                 comparison.close()
 
     async def _walk(self, span: Span, comparison: Comparison | None) -> None:
-        """List a span; while a page is compared, the next is on its way."""
-        if comparison is not None:
-            await _in_thread(partial(comparison.begin, span))
-        coming = asyncio.ensure_future(self._page(span, ""))
-        try:
-            while True:
-                infos, after = await coming
-                if after is not None:
-                    coming = asyncio.ensure_future(self._page(span, after))
+        """List a span; while a page is compared, others are on their way."""
+        ends = await _in_thread(partial(comparison.begin, span)) if comparison is not None else ()
+        async with aclosing(pages(partial(self._page, span), ends, self._at_once)) as listed:
+            async for infos, after in listed:
                 if comparison is None:
                     self._tally.objects += len(infos)
                     self._tally.new += len(infos)
                 else:
                     below = span.high if after is None else after + "\0"
                     await _in_thread(partial(comparison.add, infos, below))
-                if after is None:
-                    return
-        finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
 
-    async def _page(self, span: Span, after: str) -> tuple[list[ObjectInfo], str | None]:
+    async def _page(self, span: Span, after: str, most: int) -> Page:
         """The next objects of a span, and where to go on."""
         one = span.high == span.low + "\0"
-        page = await self._inner.list(span.low, after=after, limit=1 if one else PAGE_KEYS)
+        page = await self._inner.list(span.low, after=after, limit=1 if one else most)
         infos = [entry for entry in page.entries if isinstance(entry, ObjectInfo)]
         if one:
-            return [info for info in infos if info.key == span.low], None
+            return Page([info for info in infos if info.key == span.low], None)
         if not self._hidden:
-            return infos, page.after
+            return Page(infos, page.after)
         shown = [info for info in infos if not info.key.startswith(self._hidden)]
         over = next((hidden for hidden in self._hidden if infos and infos[-1].key.startswith(hidden)), "")
-        return shown, page.after if page.after is None or not over else over + _LAST
+        return Page(shown, page.after if page.after is None or not over else over + _LAST)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
@@ -265,7 +253,7 @@ def survey_of(cached: CachedStore, spans: Sequence[Span], *, hidden: tuple[str, 
     options = cached.options
     kept = folder is not None and options.residency is Residency.DISK
     path = file_of(folder, options.identity) if folder is not None and kept else None
-    return Survey(cached.inner, cached.knowledge, spans, hidden=hidden, path=path, what=options.mount)
+    return Survey(cached, spans, hidden=hidden, path=path)
 
 
 def spans_of(key: str) -> tuple[Span, ...]:

@@ -119,7 +119,6 @@ class Api:
     async def events(self, request: Request) -> Response:
         objects = parse_notification(await read_bytes(request))
         await self._node.changed(objects)
-        self._syncs.told(objects)
         return json_answer(messages.Noted(len(objects)))
 
     async def staged(self, request: Request) -> Response:

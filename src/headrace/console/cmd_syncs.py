@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -14,17 +13,10 @@ from headrace.console.following import follow, summary
 from headrace.console.options import HintedGroup, Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, print_table, say, show_time, warn
 from headrace.console.sync_client import SyncClient
+from headrace.console.sync_rules import rule_options, spec_of
 from headrace.control.sync.steps import Step, Verb
-from headrace.ledger.records import JobRecord, JobState
-from headrace.ledger.sync_records import (
-    DEFAULT_MAX_DELETE,
-    DEFAULT_TRANSFERS,
-    ConflictRule,
-    Mode,
-    SyncCounts,
-    SyncRecord,
-    SyncSpec,
-)
+from headrace.ledger.records import JobState
+from headrace.ledger.sync_records import Mode, SyncCounts, SyncRecord, SyncSpec
 from headrace.model.units import format_size
 
 _PATH_COMMAND = "path"
@@ -61,66 +53,45 @@ def sync() -> None:
 sync.add_command(path_command, _PATH_COMMAND)
 
 
-def _servers(invocation: Invocation) -> tuple[AdminClient, SyncClient]:
+def _syncs(invocation: Invocation) -> SyncClient:
+    return SyncClient(_server(invocation))
+
+
+def _server(invocation: Invocation) -> AdminClient:
     settings = invocation.settings()
-    server = need_server(settings.home, settings.server.control_listen)
-    return server, SyncClient(server)
+    return need_server(settings.home, settings.server.control_listen)
+
+
+def _tell(invocation: Invocation, value: object, *lines: str) -> None:
+    """The value for machines, or the lines for people."""
+    if invocation.as_json:
+        print_json(value)
+        return
+    for line in lines:
+        say(line)
 
 
 @sync.command()
 @click.argument("a")
 @click.argument("b")
 @click.option("--name", help="What the sync is called; made of the paths if it is not given.")
-@click.option(
-    "--mode",
-    type=click.Choice([mode.value for mode in Mode]),
-    default=Mode.MIRROR.value,
-    show_default=True,
-    help="mirror: B becomes what A is; two-way: what changes on either side is brought to the other.",
-)
-@click.option(
-    "--conflict",
-    type=click.Choice([rule.value for rule in ConflictRule]),
-    default=ConflictRule.NEWEST.value,
-    show_default=True,
-    help="Two-way: which version stays of an object that changed on both sides.",
-)
-@click.option(
-    "--schedule",
-    default="",
-    metavar="WHEN",
-    help="An interval such as 10m, times of day such as 02:00,14:30, or live; else only when you run it.",
-)
-@click.option("--bandwidth", default="", metavar="RATE", help="50MiB/s, or for parts of the day: 09:00-18:00=50MiB/s,…")
-@click.option("--transfers", type=int, default=DEFAULT_TRANSFERS, show_default=True, help="Objects under way at once.")
-@click.option("--checksum", is_flag=True, help="Read both sides where ETags cannot be compared, instead of copying.")
-@click.option(
-    "--max-delete",
-    type=int,
-    default=DEFAULT_MAX_DELETE,
-    show_default=True,
-    metavar="PERCENT",
-    help="Remove at most this share of a side's objects in one run, unless it is forced.",
-)
+@rule_options
 @click.option("--dry-run", is_flag=True, help="Print what the first run would do; make and change nothing.")
 @config_option
 @json_option
 @pass_invocation
-def add(invocation: Invocation, /, a: str, b: str, name: str | None, dry_run: bool, **rules: Any) -> int:
+def add(invocation: Invocation, a: str, b: str, name: str | None, dry_run: bool) -> int:
     """Keep the directories A and B of the namespace alike."""
-    _, syncs = _servers(invocation)
     a, b = (path.rstrip("/") or "/" for path in (a, b))
-    mode, conflict = Mode(rules.pop("mode")), ConflictRule(rules.pop("conflict"))
-    spec = SyncSpec(name or default_name(a, b), a, b, mode, conflict, **rules)
+    spec = spec_of(name or default_name(a, b), a, b)
+    syncs = _syncs(invocation)
     if dry_run:
         return _show_plan(invocation, syncs, spec)
     record = syncs.add(spec)
-    if invocation.as_json:
-        print_json(record)
-        return 0
-    say(f"{spec.name}: {spec.mode} {spec.a} {_arrow(spec)} {spec.b}")
+    words = [_headline(spec)]
     if not spec.schedule:
-        say(f"it has no schedule: run it with `headrace sync run {spec.name}`")
+        words.append(f"it has no schedule: run it with `headrace sync run {spec.name}`")
+    _tell(invocation, record, *words)
     return 0
 
 
@@ -135,8 +106,7 @@ def default_name(a: str, b: str) -> str:
 @pass_invocation
 def list_syncs(invocation: Invocation) -> None:
     """Show all syncs, and how their last runs ended."""
-    _, syncs = _servers(invocation)
-    records = syncs.all()
+    records = _syncs(invocation).all()
     if invocation.as_json:
         print_json(records)
         return
@@ -167,19 +137,19 @@ def _ended(record: SyncRecord) -> str:
 @pass_invocation
 def show(invocation: Invocation, name: str) -> None:
     """Show one sync: its rules, and what was done at first and since."""
-    _, syncs = _servers(invocation)
-    record = syncs.get(name)
-    if invocation.as_json:
-        print_json(record)
-        return
+    record = _syncs(invocation).get(name)
     spec, state = record.spec, record.state
-    say(f"{spec.name}: {spec.mode} {spec.a} {_arrow(spec)} {spec.b}")
-    say(f"conflicts: {spec.conflict}; removes at most {spec.max_delete} % of a side; {spec.transfers} transfers at once")
-    say(f"schedule: {spec.schedule or 'none'}{' (paused)' if record.paused else ''}; bandwidth: {spec.bandwidth or 'no bound'}")
-    say(f"last run: {show_time(state.started_s)}, {_ended(record)}")
-    say(f"objects: {state.objects_a} in {spec.a}, {state.objects_b} in {spec.b}")
-    say(f"initial: {_counted(state.initial)}")
-    say(f"live: {_counted(state.live)}")
+    _tell(
+        invocation,
+        record,
+        _headline(spec),
+        f"conflicts: {spec.conflict}; removes at most {spec.max_delete} % of a side; {spec.transfers} transfers at once",
+        f"schedule: {spec.schedule or 'none'}{' (paused)' if record.paused else ''}; bandwidth: {spec.bandwidth or 'no bound'}",
+        f"last run: {show_time(state.started_s)}, {_ended(record)}",
+        f"objects: {state.objects_a} in {spec.a}, {state.objects_b} in {spec.b}",
+        f"initial: {_counted(state.initial)}",
+        f"live: {_counted(state.live)}",
+    )
 
 
 def _counted(counts: SyncCounts) -> str:
@@ -189,8 +159,8 @@ def _counted(counts: SyncCounts) -> str:
     )
 
 
-def _arrow(spec: SyncSpec) -> str:
-    return "->" if spec.mode is Mode.MIRROR else "<->"
+def _headline(spec: SyncSpec) -> str:
+    return f"{spec.name}: {spec.mode} {spec.a} {'->' if spec.mode is Mode.MIRROR else '<->'} {spec.b}"
 
 
 @sync.command()
@@ -206,7 +176,8 @@ def run(invocation: Invocation, name: str, dry_run: bool, force: bool, detach: b
 
     The server does the work: Ctrl-C leaves it running.
     """
-    server, syncs = _servers(invocation)
+    server = _server(invocation)
+    syncs = SyncClient(server)
     if dry_run:
         return _show_plan(invocation, syncs, syncs.get(name).spec)
     record = syncs.run(name, force=force)
@@ -216,14 +187,7 @@ def run(invocation: Invocation, name: str, dry_run: bool, force: bool, detach: b
         except KeyboardInterrupt:
             warn(f"job {record.id} goes on: `headrace jobs` shows it, `headrace jobs --cancel {record.id}` stops it")
             return 1
-    return _tell(invocation, record)
-
-
-def _tell(invocation: Invocation, record: JobRecord) -> int:
-    if invocation.as_json:
-        print_json(record)
-    else:
-        say(summary(record))
+    _tell(invocation, record, summary(record))
     return 1 if record.state in (JobState.FAILED, JobState.CANCELLED) else 0
 
 
@@ -236,22 +200,15 @@ def _show_plan(invocation: Invocation, syncs: SyncClient, spec: SyncSpec) -> int
         for step in part.steps:
             counts[step.verb] += 1
             size += step.size
-            if invocation.as_json:
-                print_json(
-                    {
-                        "verb": step.verb,
-                        "key": step.key,
-                        "towards": step.towards,
-                        "bytes": step.size,
-                        "conflict": step.is_conflict,
-                    }
-                )
-            else:
-                say(_step_words(spec, step))
+            _tell(invocation, _step_value(step), _step_words(spec, step))
     if not invocation.as_json:
         done = ", ".join(f"{count} to {verb}" for verb, count in counts.items() if count) or "nothing to do"
         say(f"{done} ({format_size(size)}); {agreed} alike; {objects_a} objects in {spec.a}, {objects_b} in {spec.b}")
     return 0
+
+
+def _step_value(step: Step) -> dict[str, object]:
+    return {"verb": step.verb, "key": step.key, "towards": step.towards, "bytes": step.size, "conflict": step.is_conflict}
 
 
 def _step_words(spec: SyncSpec, step: Step) -> str:
@@ -271,12 +228,8 @@ def _step_words(spec: SyncSpec, step: Step) -> str:
 @pass_invocation
 def rm(invocation: Invocation, name: str) -> None:
     """Forget a sync. No object is touched."""
-    _, syncs = _servers(invocation)
-    syncs.remove(name)
-    if invocation.as_json:
-        print_json({"name": name})
-    else:
-        say(f"{name} is removed; the objects stay as they are")
+    _syncs(invocation).remove(name)
+    _tell(invocation, {"name": name}, f"{name} is removed; the objects stay as they are")
 
 
 @sync.command()
@@ -300,9 +253,5 @@ def resume(invocation: Invocation, name: str) -> None:
 
 
 def _pause(invocation: Invocation, name: str, *, paused: bool) -> None:
-    _, syncs = _servers(invocation)
-    record = syncs.set_paused(name, paused)
-    if invocation.as_json:
-        print_json(record)
-    else:
-        say(f"{name} {'is paused' if paused else 'follows its schedule: ' + (record.spec.schedule or 'none')}")
+    record = _syncs(invocation).set_paused(name, paused)
+    _tell(invocation, record, f"{name} {'is paused' if paused else 'follows its schedule: ' + (record.spec.schedule or 'none')}")

@@ -11,10 +11,10 @@ from headrace.ledger.records import JobProgress, JobRecord
 from headrace.model.clock import Clock
 from headrace.model.errors import HeadraceError, NotFound
 from headrace.model.objects import Listing
+from headrace.stores.keys import PAGE_KEYS
 
 PARALLEL_LOADS = 8
 """Objects that one load brings in at the same time."""
-LIST_LIMIT = 1000
 _SAVE_EVERY_S = 1.0
 
 
@@ -70,7 +70,7 @@ class LoadRun:
 
     async def _list(self, after: str) -> None:
         async def ask() -> Listing:
-            return await self._node.list_page(self._path, after=after, limit=LIST_LIMIT)
+            return await self._node.list_page(self._path, after=after, limit=PAGE_KEYS)
 
         self._plan.listed(await patiently(ask, self._pause))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import msgspec
 
-from headrace.control.notifications import ChangedObject
+from headrace.control.notifications import ChangedObject, Changes
 from headrace.control.state import NodeState
 from headrace.control.sync.steps import Outcome, SidePage, StepBatch
 from headrace.model.mounts import MountSpec
@@ -247,6 +247,12 @@ class NodeView(Protocol):
 
     async def changes_missed(self) -> None:
         """Objects may have changed without a word: what is known of any object is void, in every process and mount."""
+
+    def follow(self, tell: Callable[[Changes], None]) -> None:
+        """From now on `tell` hears of what `changed` and `changes_missed` were told, and of what this node's callers wrote.
+
+        Soon after, and in the loop's thread. What syncs write is not told. One follower; a later one takes its place.
+        """
 
     def survey(self, path: str) -> AsyncIterator[Found]:
         """Look through all that the stores have at or below `path`: what was found so far, now and then, and in the end all.

@@ -25,6 +25,14 @@ class ChangedObject(msgspec.Struct, frozen=True):
     key: str
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """What may have changed: objects of S3 buckets, what is at or below paths of the namespace, any object of any S3 store."""
+
+    objects: tuple[ChangedObject, ...] = ()
+    paths: tuple[str, ...] = ()
+    are_all: bool = False
+
+
 def parse_notification(body: bytes) -> tuple[ChangedObject, ...]:
     """The objects that a notification names, each once; none for a test message. Raises `SettingsError` for anything else."""
     found: dict[ChangedObject, None] = {}

@@ -19,11 +19,11 @@ from headrace.model.objects import ByteRange, CommonPrefix, ObjectInfo, Version
 from headrace.model.reading import Buffer, FileSlice, Piece, Reading
 from headrace.namespace.buckets import NamespaceBuckets
 from headrace.namespace.namespace import Namespace
+from headrace.stores.keys import PAGE_KEYS
 
 END = 2**63 - 1
 """As the end of a range: the object's own."""
 
-_LIST_LIMIT = 1000
 _MERGE_GAP_BYTES = 64 * 1024
 _MERGED_BYTES = 8 * 1024 * 1024
 _RANGES_AT_ONCE = 16
@@ -91,7 +91,7 @@ async def children(namespace: Namespace, path: str) -> list[Node]:
     marked = False
     after: str | None = ""
     while after is not None:
-        page = await namespace.list(root, prefix, delimiter="/", after=after, limit=_LIST_LIMIT)
+        page = await namespace.list(root, prefix, delimiter="/", after=after, limit=PAGE_KEYS)
         for entry in page.entries:
             if isinstance(entry, CommonPrefix):
                 found.append(Node(base + entry.key.removesuffix("/")))
@@ -114,7 +114,7 @@ async def below(namespace: Namespace, path: str, name_prefix: str = "") -> Async
     prefix = (f"{key}/" if key else "") + name_prefix
     after: str | None = ""
     while after is not None:
-        page = await namespace.list(root, prefix, after=after, limit=_LIST_LIMIT)
+        page = await namespace.list(root, prefix, after=after, limit=PAGE_KEYS)
         for entry in page.entries:
             if isinstance(entry, ObjectInfo):
                 yield Node(base + entry.key, entry)

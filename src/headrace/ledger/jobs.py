@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-import msgspec
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.engine import RowMapping
 
 from headrace.ledger import schema
 from headrace.ledger.database import Database
@@ -33,14 +31,14 @@ class JobTable:
                     id=record.id,
                     kind=kind,
                     target=target,
-                    state=record.state.value,
-                    progress=msgspec.json.encode(record.progress).decode(),
+                    state=record.state,
+                    progress=record.progress,
                     error="",
                     created_s=now,
                     updated_s=now,
                 )
             )
-            over = [state.value for state in JobState if state.over]
+            over = [state for state in JobState if state.over]
             old = (
                 select(schema.jobs.c.id)
                 .where(schema.jobs.c.state.in_(over))
@@ -59,12 +57,7 @@ class JobTable:
             connection.execute(
                 update(schema.jobs)
                 .where(schema.jobs.c.id == job_id)
-                .values(
-                    state=state.value,
-                    progress=msgspec.json.encode(progress).decode(),
-                    error=error,
-                    updated_s=self._clock.time(),
-                )
+                .values(state=state, progress=progress, error=error, updated_s=self._clock.time())
             )
 
     def again(self, job_id: str) -> JobRecord | None:
@@ -74,8 +67,8 @@ class JobTable:
                 update(schema.jobs)
                 .where(schema.jobs.c.id == job_id)
                 .values(
-                    state=JobState.QUEUED.value,
-                    progress=msgspec.json.encode(JobProgress()).decode(),
+                    state=JobState.QUEUED,
+                    progress=JobProgress(),
                     error="",
                     created_s=self._clock.time(),
                     updated_s=self._clock.time(),
@@ -85,31 +78,18 @@ class JobTable:
 
     def get(self, job_id: str) -> JobRecord | None:
         with self._database.read() as connection:
-            row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).mappings().first()
-        return None if row is None else _record(row)
+            row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).first()
+        return None if row is None else JobRecord(*row)
 
     def recent(self, limit: int = 100) -> tuple[JobRecord, ...]:
         """The newest first."""
         with self._database.read() as connection:
-            rows = connection.execute(select(schema.jobs).order_by(schema.jobs.c.created_s.desc()).limit(limit)).mappings().all()
-        return tuple(_record(row) for row in rows)
+            rows = connection.execute(select(schema.jobs).order_by(schema.jobs.c.created_s.desc()).limit(limit)).all()
+        return tuple(JobRecord(*row) for row in rows)
 
     def unfinished(self) -> tuple[JobRecord, ...]:
         """Jobs to go on with, the oldest first."""
-        states = [state.value for state in JobState if not state.over]
+        states = [state for state in JobState if not state.over]
         query = select(schema.jobs).where(schema.jobs.c.state.in_(states)).order_by(schema.jobs.c.created_s)
         with self._database.read() as connection:
-            return tuple(_record(row) for row in connection.execute(query).mappings().all())
-
-
-def _record(row: RowMapping) -> JobRecord:
-    return JobRecord(
-        id=row["id"],
-        kind=row["kind"],
-        target=row["target"],
-        state=JobState(row["state"]),
-        progress=msgspec.json.decode(row["progress"], type=JobProgress),
-        error=row["error"],
-        created_s=row["created_s"],
-        updated_s=row["updated_s"],
-    )
+            return tuple(JobRecord(*row) for row in connection.execute(query).all())

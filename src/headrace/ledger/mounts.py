@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from headrace.ledger import schema
@@ -27,22 +26,20 @@ class StateTables:
         """By path."""
         with self._database.read() as connection:
             rows = connection.execute(select(schema.mounts.c.spec).order_by(schema.mounts.c.path)).scalars().all()
-        return tuple(msgspec.json.decode(row, type=MountSpec) for row in rows)
+        return tuple(rows)
 
     def put_mount(self, spec: MountSpec, *, expected: MountSpec | None) -> bool:
         """Write `spec` if the mount at its path is still `expected` (None: there is none); whether it was."""
         table = schema.mounts
         now = self._clock.time()
         with self._database.write() as connection:
-            row = connection.execute(select(table.c.spec).where(table.c.path == spec.path)).scalar_one_or_none()
-            current = None if row is None else msgspec.json.decode(row, type=MountSpec)
+            current = connection.execute(select(table.c.spec).where(table.c.path == spec.path)).scalar_one_or_none()
             if current != expected:
                 return False
-            text = msgspec.json.encode(spec).decode()
             if current is None:
-                connection.execute(insert(table).values(path=spec.path, spec=text, created_s=now, updated_s=now))
+                connection.execute(insert(table).values(path=spec.path, spec=spec, created_s=now, updated_s=now))
             else:
-                connection.execute(update(table).where(table.c.path == spec.path).values(spec=text, updated_s=now))
+                connection.execute(update(table).where(table.c.path == spec.path).values(spec=spec, updated_s=now))
             raise_epoch(connection)
             return True
 
@@ -58,7 +55,7 @@ class StateTables:
         """In order of writing."""
         with self._database.read() as connection:
             rows = connection.execute(select(schema.rules.c.rule).order_by(schema.rules.c.position)).scalars().all()
-        return tuple(msgspec.json.decode(row, type=Rule) for row in rows)
+        return tuple(rows)
 
     def pins(self) -> tuple[str, ...]:
         with self._database.read() as connection:

@@ -1,8 +1,14 @@
-"""The tables as SQLAlchemy Core sees them. `migrations/` makes them; a test holds both equal."""
+"""The tables, each once, with the types that the code uses. `migrations/` makes them; a test holds both equal."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Double, Index, Integer, MetaData, Table, Text
+
+from headrace.ledger.columns import AsFlag, AsJson, AsWord
+from headrace.ledger.records import JobProgress, JobState
+from headrace.ledger.sync_records import SyncSpec, SyncState
+from headrace.model.mounts import MountSpec
+from headrace.policy.rules import Rule
 
 metadata = MetaData()
 
@@ -12,7 +18,7 @@ mounts = Table(
     "mounts",
     metadata,
     Column("path", Text, primary_key=True),
-    Column("spec", Text, nullable=False),
+    Column("spec", AsJson(MountSpec), nullable=False),
     Column("created_s", Double, nullable=False),
     Column("updated_s", Double, nullable=False),
 )
@@ -29,7 +35,7 @@ rules = Table(
     "rules",
     metadata,
     Column("position", Integer, primary_key=True, autoincrement=False),
-    Column("rule", Text, nullable=False),
+    Column("rule", AsJson(Rule), nullable=False),
 )
 
 pins = Table("pins", metadata, Column("path", Text, primary_key=True), Column("created_s", Double, nullable=False))
@@ -40,8 +46,8 @@ jobs = Table(
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("target", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("progress", Text, nullable=False),
+    Column("state", AsWord(JobState), nullable=False),
+    Column("progress", AsJson(JobProgress), nullable=False),
     Column("error", Text, nullable=False),
     Column("created_s", Double, nullable=False),
     Column("updated_s", Double, nullable=False),
@@ -64,9 +70,9 @@ syncs = Table(
     "syncs",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("spec", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("paused", Integer, nullable=False),
+    Column("spec", AsJson(SyncSpec), nullable=False),
+    Column("state", AsJson(SyncState), nullable=False),
+    Column("paused", AsFlag, nullable=False),
     Column("created_s", Double, nullable=False),
 )
 

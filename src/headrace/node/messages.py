@@ -241,7 +241,13 @@ class Notice(msgspec.Struct, frozen=True, tag=True):
     remedy: str = ""
 
 
-Event = Audit | Notice
+class Wrote(msgspec.Struct, frozen=True, tag=True):
+    """Callers have changed objects at or below these paths of the namespace since this was last told."""
+
+    paths: tuple[str, ...]
+
+
+Event = Audit | Notice | Wrote
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from headrace.node.child import Child
 from headrace.node.home import Home
 from headrace.node.listen import listen_many, listen_unix, show_address
 from headrace.node.logs import log_to
-from headrace.node.messages import Audit, Boot, Drain, Event, Notice
+from headrace.node.messages import Audit, Boot, Drain, Event, Notice, Wrote
 from headrace.node.view import WorkersView
 from headrace.settings import Settings
 
@@ -178,6 +178,8 @@ class Supervisor:
                 self._audit.put_nowait(event)
             except asyncio.QueueFull:
                 self._audit_lost += 1
+        elif isinstance(event, Wrote):
+            self._view.wrote(event.paths)
         elif isinstance(event, Notice):
             _log.warning("%s: %s%s", event.what, event.error, f" ({event.remedy})" if event.remedy else "")
 

@@ -24,7 +24,7 @@ from headrace.control.node_view import (
     TierStats,
     WorkerStats,
 )
-from headrace.control.notifications import ChangedObject
+from headrace.control.notifications import ChangedObject, Changes
 from headrace.control.state import NodeState
 from headrace.control.sync.steps import Outcome, SidePage, StepBatch
 from headrace.model.errors import DeadlineExceeded, HeadraceError, Unavailable
@@ -89,6 +89,7 @@ class WorkersView:
         self._started_s = time.monotonic()
         self._turn = itertools.cycle(range(len(self._workers)))
         self._ending: set[asyncio.Task[None]] = set()
+        self._follower: Callable[[Changes], None] = lambda _changes: None
 
     async def push_state(self, state: NodeState) -> None:
         # Changes may arrive here in another order than they were made; an older one is part of the newer.
@@ -159,9 +160,18 @@ class WorkersView:
     async def changed(self, objects: tuple[ChangedObject, ...]) -> None:
         # The marks that one process sets are those of all.
         await self._ask_one(Changed(objects))
+        self._follower(Changes(objects))
 
     async def changes_missed(self) -> None:
         await self._ask_one(ChangesMissed())
+        self._follower(Changes(are_all=True))
+
+    def follow(self, tell: Callable[[Changes], None]) -> None:
+        self._follower = tell
+
+    def wrote(self, paths: tuple[str, ...]) -> None:
+        """A process's callers have changed objects at or below `paths`."""
+        self._follower(Changes(paths=paths))
 
     async def survey(self, path: str) -> AsyncIterator[Found]:
         worker = self._next_alive()

@@ -17,6 +17,7 @@ from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.keys import KeyRing
 from headrace.gateways.s3.server import S3Gateway, Server, serve
 from headrace.model.clock import SystemClock
+from headrace.model.events import WriteServed
 from headrace.node.channel import Channel
 from headrace.node.logs import log_to
 from headrace.node.messages import (
@@ -52,6 +53,7 @@ from headrace.node.staged import settle, staged_below
 from headrace.node.surveys import Surveys
 from headrace.node.syncing import SyncDesk
 from headrace.node.tally import Tally
+from headrace.node.written import Written
 from headrace.policy.rules import Policy
 from headrace.wiring import Journals, LiveMounts, Parts, Scratch, listings_in, open_marks, open_pages, try_mount
 
@@ -68,6 +70,7 @@ class Worker:
         self.channel = Channel(self.answer, lambda _: None)
         self.ended = asyncio.Event()
         self._tally = Tally(self._tell)
+        self._written = Written(self._tell)
         self._epoch = -1
         self._drain_s = 30.0
         self._serving = False
@@ -151,7 +154,7 @@ class Worker:
         self._syncs = SyncDesk(self._mounts, self._parts, home)
         self._keys = KeyRing()
         self._gateway = S3Gateway(
-            self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._tally.emit, settings=boot.gateway
+            self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._served, settings=boot.gateway
         )
         await self._apply(boot.state)
         self._server: Server = await serve(self._gateway, self._data)
@@ -179,6 +182,11 @@ class Worker:
             self._tally.forget(frozenset(spec.path for spec in state.mounts))
             await self._mounts.apply(state.mounts)
             await self._surveys.mounts_changed()
+
+    def _served(self, event: object) -> None:
+        self._tally.emit(event)
+        if isinstance(event, WriteServed):
+            self._written.note(event)
 
     def _tell(self, event: Event) -> None:
         self.channel.tell(event)

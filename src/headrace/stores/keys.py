@@ -6,6 +6,8 @@ from headrace.model.errors import InvalidKey, InvalidRange
 from headrace.model.objects import ByteRange
 
 MAX_KEY_BYTES = 1024
+PAGE_KEYS = 990
+"""What to ask of a listing that is seen to its end. S3 sends 1,000, and some stores are asked for some before and one behind."""
 PROOF_NAME = ".headrace-proof-"
 """What the names of the objects of a moment begin with by which stores are tried; 16 random hexadecimal digits follow."""
 

@@ -18,12 +18,13 @@ from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.s3_copy import S3Copies
+from headrace.stores.s3_list_xml import ListPage, ListParser
 from headrace.stores.s3_objects import is_version, object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings
 from headrace.stores.s3_seaweedfs import DirectoryWalk, OutOfOrder, Question, SmallestEntries, check_kept, is_seaweedfs
 from headrace.stores.s3_uploads import S3Uploads
 from headrace.stores.s3_write import S3Writes
-from headrace.stores.s3_xml import ListPage, ListParser, parse_tags
+from headrace.stores.s3_xml import parse_tags
 from headrace.stores.store import Store
 from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url
 

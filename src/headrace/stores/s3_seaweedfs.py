@@ -8,18 +8,22 @@ because neither shows in a single answer.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import groupby
+from typing import cast
 
 import msgspec
 
 from headrace.model.errors import InvalidKey, Unavailable
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo
 from headrace.stores.http import Headers
-from headrace.stores.s3_xml import ListPage
+from headrace.stores.s3_list_xml import ListPage
 
 _MOST_KEYS = 1000
+_SEEN_AGAIN = 9
+"""So many keys up to `after` may be in an answer that begins before it."""
 _FEW_KEYS = 16
 """Asked for first on a level where a page most likely goes on further below."""
 
@@ -156,17 +160,21 @@ class _Level:
         self._after = after
         begun = after[len(directory) :] if after.startswith(directory) else ""
         self._first, inside, _ = begun.partition("/")
-        names = [self._first[:end] for end in range(1, len(self._first) + 1)]
-        # The server starts behind a name, but below a directory whose name begins that name more may follow in key order.
-        before = [name for name in names if name == self._first or self._first[len(name)] < "/"]
-        self._waiting: list[_Below | CommonPrefix] = [
-            CommonPrefix(f"{directory}{name}/") for name in before if (directory + name).startswith(question.prefix)
-        ]
-        self.guesses = frozenset(guess.key for guess in self._waiting)
+        # An answer that begins just before a name shows whether there is a directory of that name, too.
+        self._seen_from = "" if inside else _stem(self._first)
+        start = _just_before(self._seen_from)
+        unseen = [name for name in _may_go_on(self._first) if not start or name < self._seen_from]
+        self.guesses: set[str] = set()
         """Directories that may be there: nobody has seen them yet."""
+        self._waiting: list[_Below | CommonPrefix] = [*self._guessed(unseen)]
         self._arrived: deque[_Step] = deque()
         self._last = ""
         self._question: Question | None = self._behind(self._first, _FEW_KEYS if inside else question.max_keys)
+        if start:
+            most = min(_MOST_KEYS, question.max_keys + _SEEN_AGAIN)
+            self._question = msgspec.structs.replace(self._behind(start, most), max_keys=most)
+        else:
+            self._seen_from = ""
 
     async def following(self) -> _Step | None:
         """The next object, or directory whose turn it is, with all below it or without; None at the end."""
@@ -185,6 +193,37 @@ class _Level:
 
     async def _go_on(self, question: Question) -> None:
         page = await self._ask(question)
+        if not self._take_files(page, question):
+            self._take(page, question)
+        if self._seen_from and self._question is not None and self._last < self._first:
+            # Too much lies before the name.
+            self._seen_from = ""
+            self._arrived.extend(self._guessed([name for name in _may_go_on(self._first) if name > self._last]))
+            self._question = self._behind(self._first, self._all.max_keys)
+
+    def _guessed(self, names: Iterable[str]) -> list[CommonPrefix]:
+        found = [CommonPrefix(f"{self._directory}{name}/") for name in names]
+        found = [guess for guess in found if guess.key[:-1].startswith(self._all.prefix)]
+        self.guesses.update(guess.key for guess in found)
+        return found
+
+    def _take_files(self, page: ListPage, question: Question) -> bool:
+        """Take a page of nothing but files of this directory in their order, as most are: `_take` in a tenth of the time."""
+        keys = [entry.key for entry in page.entries]
+        slashes = len(keys) * self._directory.count("/")
+        if set(map(type, page.entries)) != {ObjectInfo} or keys != sorted(keys) or "\n".join(keys).count("/") != slashes:
+            return False
+        if not (keys[0].startswith(self._all.prefix) and keys[-1].startswith(self._all.prefix)):
+            return False
+        if keys[0][len(self._directory) :] < self._last or (page.truncated and page.token in ("", question.token)):
+            return False
+        behind = max(self._after, self._directory + self._first) if self._first else self._after
+        self._arrived.extend(cast("tuple[ObjectInfo, ...]", page.entries)[bisect_right(keys, behind) :])
+        self._last = keys[-1][len(self._directory) :]
+        self._question = msgspec.structs.replace(self._all, token=page.token) if page.truncated else None
+        return True
+
+    def _take(self, page: ListPage, question: Question) -> None:
         prefix = self._all.prefix
         named = [(self._name(entry), entry) for entry in page.entries if entry.key.startswith(prefix)]
         for kind in (ObjectInfo, CommonPrefix):  # sent apart
@@ -198,7 +237,7 @@ class _Level:
         self._last = max((name for name, _ in named), default=self._last)
         named.sort(key=lambda found: (found[0], found[1].key))
         for name, found in groupby(named, key=lambda found: found[0]):
-            if not self._first or name > self._first:
+            if not self._first or name > self._first or (self._seen_from and name >= self._seen_from):
                 self._arrived.extend(self._steps(name, [entry for _, entry in found], cut=cut and name == last))
         if not page.truncated:
             self._question = None
@@ -228,6 +267,26 @@ class _Level:
         plain = name.partition("\\")[0]
         start = "" if plain in ("", ".", "..") else self._directory + plain
         return msgspec.structs.replace(self._all, start_after=start, max_keys=min(most, self._all.max_keys))
+
+
+def _may_go_on(first: str) -> list[str]:
+    """Names that `first` begins with, below which keys would follow `first`; the server, which goes by names, starts behind."""
+    return [first[:end] for end in range(1, len(first) + 1) if end == len(first) or first[end] < "/"]
+
+
+def _stem(name: str) -> str:
+    """`stem` of `stem.ext`, between which there are few others: `stem/` follows `stem.ext` in key order. Else the name."""
+    stem, _, extension = name.rpartition(".")
+    return stem if stem and extension.isalpha() else name
+
+
+def _just_before(name: str) -> str:
+    """A name with next to nothing between it and `name`; empty where that cannot be written down simply."""
+    if not name or not '"' < name[-1] <= "~":
+        return ""
+    last = ord(name[-1]) - 1
+    # In ASCII: the server repeats it in its answer as it is, which the quick reading of listings would not take.
+    return name[:-1] + chr(last - (chr(last) in "/\\")) + "~~~~"
 
 
 def _key(entry: Entry) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import unquote_plus
 from xml.parsers import expat
 
 import msgspec
 
 from headrace.model.errors import CorruptData
-from headrace.model.objects import CommonPrefix, Entry, ObjectInfo, Version
 
 MAX_DEPTH = 12
 MAX_TEXT_BYTES = 16 * 1024
-MAX_ITEMS = 20_000
 
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 _REPLACE_CONTROLS = bytes.maketrans(_CONTROLS, b"?" * len(_CONTROLS))
@@ -33,16 +32,6 @@ class S3Error(msgspec.Struct, frozen=True):
     message: str = ""
     region: str = ""
     actual_size: int | None = None
-
-
-class ListPage(msgspec.Struct, frozen=True):
-    """A ListObjectsV2 answer: entries in the server's order, objects and prefixes mixed as they came."""
-
-    entries: tuple[Entry, ...]
-    truncated: bool
-    token: str
-    by_directory: bool = False
-    """The entries are in the order of directories, not of keys."""
 
 
 class XmlReader:
@@ -111,48 +100,6 @@ class XmlReader:
         raise CorruptData("the store's XML declares a document type or entities, which is refused")
 
 
-class ListParser:
-    """ListObjectsV2: `feed` the body, then `finish`."""
-
-    def __init__(self) -> None:
-        self._reader = XmlReader(self._on_end)
-        self._fields: dict[str, str] = {}
-        self._top: dict[str, str] = {}
-        self._entries: list[Entry] = []
-        self._raw: list[tuple[bool, dict[str, str]]] = []
-        self._root = ""
-
-    def feed(self, data: bytes) -> None:
-        self._reader.feed(data)
-
-    def finish(self, *, by_directory: bool = False) -> ListPage:
-        """Raises `CorruptData` when this was not a whole listing."""
-        self._reader.feed(b"", final=True)
-        truncated = self._top.get("IsTruncated", "")
-        if self._root != "ListBucketResult" or truncated not in ("true", "false"):
-            raise CorruptData("the store's answer is not a bucket listing")
-        encoded = self._top.get("EncodingType", "") == "url"
-        if self._reader.replaced and not encoded:
-            raise CorruptData("the store listed a key that XML cannot hold, without encoding it")
-        entries = tuple([_entry(is_prefix, fields, encoded) for is_prefix, fields in self._raw])
-        return ListPage(entries, truncated == "true", self._top.get("NextContinuationToken", ""), by_directory)
-
-    def _on_end(self, path: tuple[str, ...], text: str) -> None:
-        depth = len(path)
-        if depth == 3:
-            self._fields[path[2]] = text
-        elif depth == 2 and path[1] in ("Contents", "CommonPrefixes"):
-            if len(self._raw) >= MAX_ITEMS:
-                raise CorruptData("the store listed far more than it was asked for")
-            self._raw.append((path[1] == "CommonPrefixes", self._fields))
-            self._fields = {}
-        elif depth == 2:
-            self._top[path[1]] = text
-            self._fields = {}
-        elif depth == 1:
-            self._root = path[0]
-
-
 def parse_error(body: bytes) -> S3Error:
     """The `<Error>` in a body; an empty one when it holds none. Never raises."""
     fields: dict[str, str] = {}
@@ -198,36 +145,13 @@ def parse_tags(body: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found))
 
 
+@lru_cache(maxsize=1024)  # objects that lie beside each other were often written in the same second
 def parse_time(text: str) -> float:
     """Seconds since 1970 UTC of an ISO 8601 time; 0 when it cannot be read."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         return 0.0
-
-
-def _entry(is_prefix: bool, fields: dict[str, str], encoded: bool) -> Entry:
-    name = fields.get("Prefix" if is_prefix else "Key")
-    if name is None:
-        raise CorruptData("the store listed an entry without a name")
-    if encoded:
-        name = unquote_key(name)
-    if is_prefix:
-        return CommonPrefix(name)
-    size = fields.get("Size", "")
-    if not (size.isascii() and size.isdigit() and len(size) < 20):
-        raise CorruptData(f"the store listed {name!r} with the size {size[:30]!r}")
-    etag = fields.get("ETag", "").strip('"')
-    modified_s = parse_time(fields.get("LastModified", ""))
-    return ObjectInfo(
-        key=name,
-        size=int(size),
-        version=Version(f"etag:{etag}" if etag else f"stat:{int(modified_s * 1e9)}-{size}"),
-        modified_s=modified_s,
-        etag=etag,
-        parts=part_count(etag),
-        storage_class=fields.get("StorageClass", ""),
-    )
 
 
 def part_count(etag: str) -> int:

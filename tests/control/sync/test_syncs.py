@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from headrace.control.jobs import JobRunner
-from headrace.control.notifications import ChangedObject
+from headrace.control.notifications import ChangedObject, Changes
 from headrace.control.plane import ControlPlane
 from headrace.control.settings import ControlSettings
 from headrace.control.sync import syncs as syncs_module
+from headrace.control.sync.schedule import LIVE_EVERY_S
 from headrace.control.sync.syncs import Syncs
 from headrace.ledger.ledger import Ledger
 from headrace.ledger.records import JobRecord, JobState
-from headrace.ledger.sync_records import Mode, SyncSpec
+from headrace.ledger.sync_records import Mode, SyncRecord, SyncSpec
 from headrace.model.clock import SystemClock
 from headrace.model.errors import NotFound, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec, WriteMode
@@ -175,17 +176,81 @@ async def test_a_sync_runs_when_it_is_due_and_not_while_paused(rig: Rig, monkeyp
     await rig.until(lambda: "k" in bodies(rig.node.b))
 
 
-async def test_a_stores_word_that_it_changed_runs_live_syncs_of_its_buckets_at_once(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(syncs_module, "_LOOK_EVERY_S", 0.01)
+async def first_run_over(rig: Rig) -> float:
+    """A live sync has run once; when that began. From now on it would be 10 s before it lists its sides unasked."""
     await rig.syncs.add(msgspec.structs.replace(SPEC, schedule="live"), actor="t")
     await rig.syncs.start()
     await rig.until(lambda: (found := rig.ledger.syncs.get("s")) is not None and found.state.ended_s > 0)
+    return (await rig.syncs.get("s")).state.started_s
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda node: node.changed((ChangedObject("other", "x/k"), ChangedObject("corp", "x/k"))),
+        lambda node: node.changes_missed(),
+        lambda node: wrote(node, "/a/k"),
+        lambda node: wrote(node, "/b/k"),
+        lambda node: wrote(node, "/a"),
+    ],
+    ids=["notified", "missed", "written to a", "written to b", "written to a mount"],
+)
+async def test_a_live_sync_runs_at_once_when_something_of_it_is_said_to_have_changed(
+    rig: Rig, say: Callable[[SyncNode], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncs_module, "_GATHER_S", 0.01)
+    began_s = await first_run_over(rig)
     rig.node.a.put("k", b"1")
-    rig.syncs.told((ChangedObject("other", "x/k"),))
-    rig.syncs.told((ChangedObject("corp", "x/k"),))
+    await say(rig.node)
     await rig.until(lambda: "k" in bodies(rig.node.b))
+    assert 0 < (await rig.syncs.get("s")).state.started_s - began_s < LIVE_EVERY_S
+    assert bodies(rig.node.a) == bodies(rig.node.b) == {"k": b"1"}
+
+
+async def test_what_does_not_concern_a_live_sync_does_not_run_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncs_module, "_GATHER_S", 0.0)
+    monkeypatch.setattr(syncs_module, "_LOOK_EVERY_S", 0.01)
+    await first_run_over(rig)
+    await rig.syncs.add(msgspec.structs.replace(SPEC, name="timed", schedule="1h"), actor="t")
+    await rig.until(lambda: (found := rig.ledger.syncs.get("timed")) is not None and found.state.ended_s > 0)
+    listed, looks = rig.node.listed["/a"], 0
+    all_syncs = rig.syncs.all
+
+    async def counted() -> tuple[SyncRecord, ...]:
+        nonlocal looks
+        looks += 1
+        return await all_syncs()
+
+    monkeypatch.setattr(rig.syncs, "all", counted)
+    await rig.node.changed((ChangedObject("other", "x/k"), ChangedObject("corp", "elsewhere/k")))
+    await wrote(rig.node, "/fixed/k")
+    await rig.until(lambda: looks >= 3)
+    assert rig.node.listed["/a"] == listed
+
+
+async def test_many_changes_are_one_run_and_those_during_a_run_are_the_next_ones(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncs_module, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(syncs_module, "_GATHER_S", 0.05)
+    await first_run_over(rig)
+    listed = rig.node.listed["/a"]
+    rig.node.a.put("k", b"1")
+    rig.node.gate = asyncio.Event()
+    for number in range(200):
+        await wrote(rig.node, f"/a/{number}")
+    await rig.until(lambda: rig.node.at_once > 0)
+    assert rig.node.listed["/a"] == listed + 1
+    rig.node.a.put("l", b"2")
+    await wrote(rig.node, "/a/l")
+    rig.node.gate.set()
+    await rig.until(lambda: "l" in bodies(rig.node.b))
+    assert rig.node.listed["/a"] == listed + 2
+    assert bodies(rig.node.b) == {"k": b"1", "l": b"2"}
+
+
+async def wrote(node: SyncNode, path: str) -> None:
+    node.follower(Changes(paths=(path,)))
 
 
 async def test_removing_a_sync_ends_its_run_and_forgets_what_was_agreed(rig: Rig) -> None:

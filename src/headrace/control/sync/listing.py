@@ -13,8 +13,8 @@ from headrace.control.sync.steps import Seen
 from headrace.control.work import Pause, patiently
 from headrace.ledger.sync_records import SyncPair, SyncSpec
 from headrace.ledger.syncs import SyncTable
+from headrace.stores.keys import PAGE_KEYS
 
-LIST_LIMIT = 1000
 PAIRS_LIMIT = 2000
 
 
@@ -57,7 +57,7 @@ async def decisions(
 
     def side(path: str) -> _Ask:
         async def ask(after: str) -> _Page:
-            page = await patiently(lambda: node.side_page(path, after=after, limit=LIST_LIMIT), pause)
+            page = await patiently(lambda: node.side_page(path, after=after, limit=PAGE_KEYS), pause)
             return _Page(page.objects, page.after)
 
         return ask

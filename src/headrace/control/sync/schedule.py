@@ -12,7 +12,7 @@ from headrace.model.units import parse_duration, parse_size
 
 LIVE = "live"
 LIVE_EVERY_S = 10.0
-"""How often the sides of a live sync are listed, unless that itself takes long."""
+"""How often the sides of a live sync are listed when nobody says that they changed, unless that itself takes long."""
 MIN_INTERVAL_S = 1.0
 
 _DAY_MIN = 24 * 60
@@ -55,6 +55,11 @@ def is_due(schedule: Schedule, *, now_s: float, started_s: float, ended_s: float
         took_s = max(0.0, ended_s - started_s) if schedule.is_live else 0.0
         return now_s - started_s >= schedule.every_s + took_s
     return any(_last_time(minute, now_s) > started_s for minute in schedule.minutes)
+
+
+def may_follow(*, now_s: float, started_s: float, ended_s: float) -> bool:
+    """Whether a live sync of which something changed may run again: it rests as long as it took, and at most `LIVE_EVERY_S`."""
+    return now_s >= ended_s + min(LIVE_EVERY_S, max(0.0, ended_s - started_s))
 
 
 def _last_time(minute: int, now_s: float) -> float:

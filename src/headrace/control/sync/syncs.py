@@ -6,20 +6,21 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import msgspec
 
 from headrace.control.jobs import JobRunner
 from headrace.control.mount_rules import check_path
 from headrace.control.node_view import NodeView
-from headrace.control.notifications import ChangedObject
+from headrace.control.notifications import Changes
 from headrace.control.plane import ControlPlane, is_below
 from headrace.control.sync.listing import decisions
 from headrace.control.sync.planner import Merge, Source
 from headrace.control.sync.run import SyncRun, rules_of
-from headrace.control.sync.schedule import is_due, parse_bandwidth, parse_schedule
+from headrace.control.sync.schedule import LIVE, is_due, may_follow, parse_bandwidth, parse_schedule
 from headrace.control.sync.steps import Planned, Step
+from headrace.control.sync.wakes import Gathered, concerns
 from headrace.control.work import Kind, Pause, Save, Work
 from headrace.ledger.records import JobRecord
 from headrace.ledger.sync_records import Mode, SyncRecord, SyncSpec
@@ -32,6 +33,8 @@ MAX_TRANSFERS = 256
 MAX_SYNCS = 1000
 
 _LOOK_EVERY_S = 1.0
+_GATHER_S = 0.1
+"""What is said to have changed within so short a time is one run's."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _log = logging.getLogger(__name__)
@@ -47,12 +50,15 @@ class Syncs:
         self._table = control.ledger.syncs
         self._pause = pause
         self._one_at_a_time = asyncio.Lock()
-        self._told: set[str] = set()
+        self._changes = Gathered()
+        self._awaited: set[str] = set()
+        """Live syncs of which something changed since their last runs began."""
         self._looking: asyncio.Task[None] | None = None
         jobs.register(SYNC, Kind(self._make, RUNNING_SYNCS))
 
     async def start(self) -> None:
-        """Follow the schedules from now on."""
+        """Follow the schedules, and for live syncs what changes, from now on."""
+        self._node.follow(self._changes.add)
         self._looking = asyncio.create_task(self._look(), name="schedules of syncs")
 
     async def stop(self) -> None:
@@ -127,10 +133,6 @@ class Syncs:
                 steps = tuple([one for one in some if isinstance(one, Step)])
                 yield Planned(steps, len(some) - len(steps), merge.counts[Source.A], merge.counts[Source.B])
 
-    def told(self, objects: tuple[ChangedObject, ...]) -> None:
-        """A store says that objects changed: live syncs of its buckets are run at once."""
-        self._told |= {changed.bucket for changed in objects}
-
     def check(self, spec: SyncSpec) -> None:
         """Raises `SettingsError` unless there may be such a sync, `NotFound` where nothing is mounted."""
         if _NAME.fullmatch(spec.name) is None:
@@ -192,30 +194,35 @@ class Syncs:
                 await self._begin_due()
             except Exception:  # noqa: BLE001 - one error must not end all schedules
                 _log.exception("the schedules of syncs: nobody foresaw this")
-            await asyncio.sleep(_LOOK_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._changes.some.wait()
+                    await asyncio.sleep(_GATHER_S)
 
     async def _begin_due(self) -> None:
-        told, self._told = self._told, set()
-        for record in await self.all():
-            name = record.spec.name
-            if record.paused or self._jobs.under_way(SYNC, name) is not None:
+        changes = self._changes.take()
+        mounts: tuple[MountSpec, ...] = ()
+        if changes != Changes():
+            mounts = tuple([entry.spec for entry in await asyncio.to_thread(self._control.mounts)])
+        records = await self.all()
+        self._awaited &= {record.spec.name for record in records}
+        for record in records:
+            spec = record.spec
+            if spec.schedule.strip() == LIVE and concerns(changes, (spec.a, spec.b), mounts):
+                self._awaited.add(spec.name)
+            if record.paused or self._jobs.under_way(SYNC, spec.name) is not None:
                 continue
             try:
-                if await asyncio.to_thread(self._is_due, record, told):
-                    await self.run(name)
+                if self._is_due(record):
+                    self._awaited.discard(spec.name)
+                    await self.run(spec.name)
             except HeadraceError as error:
-                _log.warning("sync %s did not begin: %s", name, error)
+                _log.warning("sync %s did not begin: %s", spec.name, error)
 
-    def _is_due(self, record: SyncRecord, told: set[str]) -> bool:
-        schedule, state = parse_schedule(record.spec.schedule), record.state
-        if schedule.is_live and told and told & self._buckets(record.spec):
+    def _is_due(self, record: SyncRecord) -> bool:
+        schedule, state, now_s = parse_schedule(record.spec.schedule), record.state, self._control.clock.time()
+        if record.spec.name in self._awaited and may_follow(now_s=now_s, started_s=state.started_s, ended_s=state.ended_s):
             return True
         # One that has not run yet begins at once where it has an interval, and at the next of its times of day.
         started_s = state.started_s or record.created_s - schedule.every_s
-        return is_due(schedule, now_s=self._control.clock.time(), started_s=started_s, ended_s=state.ended_s)
-
-    def _buckets(self, spec: SyncSpec) -> set[str]:
-        """Buckets in which the sides may lie."""
-        mounts = [self._mount_of(path) for path in (spec.a, spec.b)]
-        stores = [member.store for mount in mounts for member in mount.union or (mount,)]
-        return {store.removeprefix("s3://").partition("/")[0] for store in stores if store.startswith("s3://")}
+        return is_due(schedule, now_s=now_s, started_s=started_s, ended_s=state.ended_s)
