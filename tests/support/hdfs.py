@@ -124,6 +124,13 @@ def java_command(java: str, folder: Path) -> tuple[str, ...]:
     return (java, *limits, *_OPENED, *_EXPORTED, "-cp", ":".join([f"{folder}/conf", f"{folder}/www", *jars]))
 
 
+def write_client_settings(folder: Path, values: Mapping[str, str]) -> None:
+    """What `java_command` needs for a program that speaks to a cluster which is there already."""
+    (folder / "conf").mkdir(parents=True)
+    _write_xml(folder / "conf/core-site.xml", values)
+    (folder / "conf/log4j.properties").write_text(_LOGGING)
+
+
 def _write_settings(folder: Path, ports: Mapping[str, int]) -> None:
     at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     (folder / "conf").mkdir()
