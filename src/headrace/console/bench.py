@@ -20,6 +20,7 @@ MEASUREMENTS = (
     "tpch",
     "writes",
     "fuse",
+    "webhdfs",
     "sync_job",
     "listing",
     "sync_listing",

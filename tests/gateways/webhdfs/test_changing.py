@@ -321,7 +321,7 @@ def test_an_operation_by_another_method_is_none(client: Client, method: str, op:
 
 
 def test_a_store_that_cannot_be_reached_is_no_file_that_is_not_there(
-    tmp_path: Path, served: tuple[RunningGateway, Client]
+    served: tuple[RunningGateway, Client],
 ) -> None:
     from headrace.model.errors import Unavailable
 
