@@ -29,7 +29,8 @@ def sales(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     for part in range(3):
         amounts = range(part * 1000, part * 1000 + 1000)
         pq.write_table(pa.table({"amount": list(amounts)}), root / "2026" / f"part-{part}.parquet")
-    config = f'[[mount]]\npath = "/sales"\nstore = "file://{root}"\nwrite = "through"\n'
+    config = '[gateway.webhdfs]\ntrust_user_name_from = ["127.0.0.1"]\n\n'
+    config += f'[[mount]]\npath = "/sales"\nstore = "file://{root}"\nwrite = "through"\n'
     with running_node(tmp_path_factory.mktemp("home"), config, processes=1) as node:
         yield node
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -15,9 +18,11 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from headrace.gateways.data_port import serve
 from headrace.gateways.s3.keys import KeyRing
-from headrace.gateways.s3.server import S3Gateway, Server, serve
+from headrace.gateways.s3.server import S3Gateway, Server
 from headrace.gateways.settings import GatewaySettings
+from headrace.gateways.webhdfs.server import WebHdfsGateway
 from headrace.model.mounts import MountSpec, WriteMode
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.reading import Buffer, Piece, Reading, Served
@@ -95,6 +100,11 @@ class RunningGateway:
             )
         )
         self.gateway = S3Gateway(self.namespace, self.keys, policy, clock=self.clock, emit=self.events.append, settings=settings)
+        self.folder = Path(tempfile.mkdtemp(prefix="headrace-tokens-"))
+        self.webhdfs = WebHdfsGateway(
+            self.namespace, self.keys, lambda: self.gateway.policy, clock=self.clock, emit=self.events.append,
+            settings=settings.webhdfs, region=settings.region, folder=self.folder / "tokens",
+        )  # fmt: skip
         self.loop: asyncio.AbstractEventLoop
         self.server: Server
         self.host = "127.0.0.1"
@@ -225,7 +235,7 @@ def gateway(
     ready = threading.Event()
 
     async def main(stop: asyncio.Event) -> None:
-        running.server = await serve(running.gateway, sock)
+        running.server = await serve(running.gateway, running.webhdfs, sock)
         ready.set()
         await stop.wait()
         await running.server.drain(1.0)
@@ -248,6 +258,7 @@ def gateway(
         thread.join(DEADLINE_S)
         assert not thread.is_alive()
         sock.close()
+        shutil.rmtree(running.folder)
 
 
 def until(condition: Callable[[], bool], *, deadline_s: float = DEADLINE_S) -> None:

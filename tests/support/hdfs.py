@@ -30,6 +30,10 @@ _LOGGING = (
     "log4j.appender.c.target=System.err\nlog4j.appender.c.layout=org.apache.log4j.SimpleLayout\n"
 )
 USER = "root"
+LIGHT = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""A program that is up soon."""
+FULL_SPEED = ("-Xmx1g", "-XX:+UseSerialGC")
+"""One that is measured."""
 _PLAIN = re.compile(r"[A-Za-z0-9./_-]{1,200}")
 
 
@@ -89,7 +93,7 @@ class HdfsServer:
 
 
 @contextmanager
-def hdfs(folder: Path) -> Iterator[HdfsServer]:
+def hdfs(folder: Path, limits: tuple[str, ...] = LIGHT) -> Iterator[HdfsServer]:
     """Up in about 8 s."""
     java = require("java")
     if not _JARS.is_dir() or not all(jar.exists() for jar in _DEBIAN):
@@ -99,7 +103,7 @@ def hdfs(folder: Path) -> Iterator[HdfsServer]:
         pytest.skip(message)
     ports = {name: free_port() for name in ("rpc", "web", "data", "data_web", "data_ipc")}
     _write_settings(folder, ports)
-    command = java_command(java, folder)
+    command = java_command(java, folder, limits)
     with ExitStack() as stack:
 
         def start(name: str, *arguments: str) -> Child:
@@ -117,11 +121,25 @@ def hdfs(folder: Path) -> Iterator[HdfsServer]:
         yield server
 
 
-def java_command(java: str, folder: Path) -> tuple[str, ...]:
+def java_command(java: str, folder: Path, limits: tuple[str, ...] = LIGHT) -> tuple[str, ...]:
     """How a program of Hadoop is begun with the settings in `folder`."""
     jars = [str(jar) for jar in (*sorted(_JARS.glob("*.jar")), *_DEBIAN)]
-    limits = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true")
-    return (java, *limits, *_OPENED, *_EXPORTED, "-cp", ":".join([f"{folder}/conf", f"{folder}/www", *jars]))
+    return (
+        java,
+        *limits,
+        "-Djava.net.preferIPv4Stack=true",
+        *_OPENED,
+        *_EXPORTED,
+        "-cp",
+        ":".join([f"{folder}/conf", f"{folder}/www", *jars]),
+    )
+
+
+def write_client_settings(folder: Path, values: Mapping[str, str]) -> None:
+    """What `java_command` needs for a program that speaks to a cluster which is there already."""
+    (folder / "conf").mkdir(parents=True)
+    _write_xml(folder / "conf/core-site.xml", values)
+    (folder / "conf/log4j.properties").write_text(_LOGGING)
 
 
 def _write_settings(folder: Path, ports: Mapping[str, int]) -> None:

@@ -21,6 +21,7 @@ MEASUREMENTS = (
     "writes",
     "writes_shared",
     "fuse",
+    "webhdfs",
     "sync_job",
     "listing",
     "sync_listing",

@@ -11,12 +11,13 @@ from typing import Any
 from headrace.gateways.fsspec import below, object_at, split, stat
 from headrace.gateways.writing import check_object_path
 from headrace.model.errors import AccessDenied, BucketNotEmpty, HeadraceError, NotFound, Unsupported, VersionChanged
-from headrace.model.objects import ObjectInfo
+from headrace.model.objects import ObjectInfo, with_key
 from headrace.model.writing import ALWAYS, Condition
 from headrace.namespace.buckets import NamespaceBuckets
 from headrace.namespace.namespace import Namespace
 
 _REMOVED_AT_ONCE = 32
+_MOVED_AT_ONCE = 16
 
 Removal = Coroutine[Any, Any, None]
 
@@ -94,6 +95,34 @@ async def remove_below(namespace: Namespace, path: str) -> int:
         with suppress(AccessDenied, Unsupported):  # a mount's own bucket stays, empty
             await NamespaceBuckets(namespace).delete(bucket)
     return count
+
+
+async def move_below(namespace: Namespace, source: str, target: str, *, most: int | None = None) -> None:
+    """Move every object below the directory `source`, marks of directories too, to below `target`, within one mount.
+
+    Each by itself: copied first, removed when all are there, so what breaks it off leaves no object nowhere. Raises
+    `Unsupported`, with nothing done, when there are more than `most`; and what copying and removing raise.
+    """
+    moved: list[ObjectInfo] = []
+    async for node in below(namespace, source):
+        if node.info is not None:
+            moved.append(with_key(node.info, "/" + node.path))
+            if most is not None and len(moved) > most:
+                raise Unsupported(f"/{source} holds more than {most} objects: move what is in it bit by bit", path=source)
+    copying: set[asyncio.Task[ObjectInfo]] = set()
+    try:
+        for info in moved:
+            if len(copying) >= _MOVED_AT_ONCE:
+                ended, copying = await asyncio.wait(copying, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    task.result()
+            path = f"/{target}{info.key.removeprefix('/')[len(source) :]}"
+            copying.add(asyncio.ensure_future(namespace.copy(info, path)))
+        await asyncio.gather(*copying)
+    finally:
+        for task in copying:
+            task.cancel()
+    await remove_versions(namespace, moved)
 
 
 async def _remove_each(removals: AsyncIterator[Removal]) -> int:

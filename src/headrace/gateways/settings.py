@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from headrace.gateways.webhdfs.settings import WebHdfsSettings
+
 
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[gateway]`: what clients may send and how long they may take."""
@@ -34,3 +36,5 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often connections are looked over for deadlines; deadlines are this coarse."""
     slowest_reads: int = 32
     """How many of the slowest reads are kept for the status page."""
+    webhdfs: WebHdfsSettings = WebHdfsSettings()
+    """WebHDFS on the data port."""

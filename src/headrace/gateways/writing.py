@@ -256,7 +256,7 @@ async def outgoing(
     return Outgoing(namespace, path, attributes, condition=condition, gate=gate)
 
 
-async def appending(namespace: Namespace, path: str) -> tuple[Outgoing, bytes, int]:
+async def appending(namespace: Namespace, path: str, *, gate: asyncio.Semaphore | None = None) -> tuple[Outgoing, bytes, int]:
     """The object at `path`, to be replaced by one with more bytes; what of it must be sent once more; and its size.
 
     Raises `Unsupported` for one that is too long to be copied. What others write meanwhile makes `publish` fail.
@@ -266,14 +266,14 @@ async def appending(namespace: Namespace, path: str) -> tuple[Outgoing, bytes, i
     try:
         info = await namespace.info("/" + path)
     except NotFound:
-        return Outgoing(namespace, path, condition=ABSENT), b"", 0
+        return Outgoing(namespace, path, condition=ABSENT, gate=gate), b"", 0
     if info.size > APPEND_MAX_BYTES:
         raise Unsupported(
             f"{path} has {info.size} bytes: appending copies all of them, at most {APPEND_MAX_BYTES}; write another object",
             path=path,
         )
     attributes = attributes_of(info, await namespace.tags("/" + path))
-    longer = Outgoing(namespace, path, attributes, condition=Condition(if_match=info.etag))
+    longer = Outgoing(namespace, path, attributes, condition=Condition(if_match=info.etag), gate=gate)
     if info.size < PART_BYTES:
         return longer, (await read_range(namespace, path, None, None, version=info.version))[1], info.size
     try:

@@ -139,7 +139,7 @@ def _digest(algorithm: Algorithm, text: str) -> bytes:
 
 class _CrcHash:
     def __init__(self, algorithm: Algorithm) -> None:
-        self._crc = _crc(algorithm)
+        self._crc = crc_function(algorithm)
         self._width = _WIDTHS[algorithm]
         self._value = 0
 
@@ -169,7 +169,8 @@ def _xxhash(algorithm: Algorithm) -> _Hash:
 
 
 @cache
-def _crc(algorithm: Algorithm) -> _Crc:
+def crc_function(algorithm: Algorithm) -> _Crc:
+    """What computes one of the CRCs: (bytes, the value before them) → the value behind them."""
     if algorithm is Algorithm.CRC32:
         return zlib.crc32
     import awscrt.checksums as crt  # noqa: PLC0415  60 ms and 9 MB, only for clients that send such checksums

@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 
 from headrace.control.state import NodeState
+from headrace.gateways.data_port import serve
 from headrace.gateways.handoff import HandoffDesk, HandoffServer
 from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.keys import KeyRing
-from headrace.gateways.s3.server import S3Gateway, Server, serve
+from headrace.gateways.s3.server import S3Gateway, Server
+from headrace.gateways.webhdfs.server import WebHdfsGateway
 from headrace.model.clock import SystemClock
 from headrace.model.events import WriteServed
 from headrace.node.channel import Channel
@@ -157,7 +159,17 @@ class Worker:
             self._mounts.namespace, self._keys, Policy(), clock=clock, emit=self._served, settings=boot.gateway
         )
         await self._apply(boot.state)
-        self._server: Server = await serve(self._gateway, self._data)
+        webhdfs = WebHdfsGateway(
+            self._mounts.namespace,
+            self._keys,
+            lambda: self._gateway.policy,
+            clock=clock,
+            emit=self._tally.emit,
+            settings=boot.gateway.webhdfs,
+            region=boot.gateway.region,
+            folder=home / "tokens",
+        )
+        self._server: Server = await serve(self._gateway, webhdfs, self._data)
         desk = HandoffDesk(
             self._mounts.namespace,
             Authenticator(self._keys, boot.gateway.region),

@@ -5,14 +5,10 @@ Stores have no rename: an object is copied by its store, then removed. A directo
 
 from __future__ import annotations
 
-import asyncio
 import errno
-from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
 
 from headrace.gateways import changing
-from headrace.gateways import fsspec as calls
 from headrace.gateways.fuse import abi
 from headrace.gateways.fuse.files import Files
 from headrace.gateways.fuse.inodes import Inode
@@ -22,8 +18,6 @@ from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.model.errors import HeadraceError, NotFound, Unsupported
 from headrace.model.objects import ObjectInfo, with_key
 from headrace.model.writing import Condition
-
-_MOVED_AT_ONCE = 16
 
 Named = tuple[Inode, bytes]
 """A directory, and a name in it as the kernel writes it."""
@@ -110,37 +104,13 @@ class Moves:
         for open_below in self._inodes.staged():
             if open_below.path.startswith(source + "/"):
                 await save(self._shared, open_below)
-        await self._move_objects(source, target)
+        await changing.move_below(self._shared.namespace, source, target)
         self._inodes.move(inode, parent, name)
         inode.made_here = True
         for below in descendants(inode):
             if below.info is not None:
                 with suppress(HeadraceError):
                     below.info = await self._shared.namespace.info("/" + below.path)
-
-    async def _move_objects(self, source: str, target: str) -> None:
-        """Each object by itself: copied first, removed when all are there, so what breaks it off leaves no object nowhere."""
-        namespace = self._shared.namespace
-        gate = asyncio.Semaphore(_MOVED_AT_ONCE)
-
-        async def one(info: ObjectInfo) -> None:
-            async with gate:
-                path = info.key.removeprefix("/")
-                await namespace.copy(info, f"/{target}{path[len(source) :]}")
-
-        below = calls.below(namespace, source)
-        moved = [with_key(node.info, "/" + node.path) async for node in below if node.info is not None]
-        await _all([one(info) for info in moved])
-        await changing.remove_versions(namespace, moved)
-
-
-async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def descendants(inode: Inode) -> list[Inode]:

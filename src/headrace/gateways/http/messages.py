@@ -56,6 +56,8 @@ class Request(msgspec.Struct):
     started_s: float = 0.0
     """Monotonic seconds when the head was complete."""
     body: Body | None = None
+    local: str = ""
+    """The address that the client has reached, `host:port`."""
     note: object = None
     """The handler's own, from `quick` or `handle` to `finished`."""
 

@@ -28,7 +28,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_buffer", "_close_after", "_deadline_s", "_eof", "_flowing", "_form", "_form_bytes", "_handler", "_parser",
-        "_request", "_response", "_scanned", "_server", "_task", "_watched", "peer", "phase", "pump", "transport",
+        "_request", "_response", "_scanned", "_server", "_task", "_watched", "local", "peer", "phase", "pump", "transport",
     )  # fmt: skip
 
     def __init__(self, server: HttpServer, handler: Handler) -> None:
@@ -50,12 +50,15 @@ class Connection(asyncio.Protocol):
         self._watched: tuple[float, int] | None = None
         self.phase = IDLE
         self.peer = ""
+        self.local = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self.pump = Pump(self.transport, self._server.loop, self._answered_late, self._server.outlets)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name or "")
+        own = transport.get_extra_info("sockname")
+        self.local = (f"[{own[0]}]:{own[1]}" if ":" in own[0] else f"{own[0]}:{own[1]}") if isinstance(own, tuple) else ""
         if not self._server.admit(self):
             self._refuse(503, "too many connections")
 
@@ -225,6 +228,7 @@ class Connection(asyncio.Protocol):
         if b"connection" in headers:
             request.keep_alive = keeps_alive(request)
         request.started_s = self._server.clock.monotonic()
+        request.local = self.local
         self.phase = BUSY
         self._request = request
         if length == NO_BODY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 
 from headrace.model.sigv4 import signing_key
@@ -32,6 +33,11 @@ class KeyRing:
         self._secrets = {key_id.encode(): secret for key_id, secret in secrets.items()}
         self._day_keys = {}
         self.generation += 1
+
+    def token_key(self, key_id: str) -> bytes | None:
+        """What tokens and grants of a key's owner are proved with; another use of the key never makes it."""
+        secret = self._secrets.get(key_id.encode())
+        return None if secret is None else hmac.digest(secret.encode(), b"headrace webhdfs", "sha256")
 
     def day_key(self, key_id: bytes, date: bytes, region: bytes) -> bytes | None:
         """The signing key of `key_id` for a day and region, or None for an unknown key.

@@ -61,7 +61,7 @@ async def _get_once(call: Call) -> Response:
     wish = parse_range(call.request.headers.get(b"range"))
     if not _needs_info(call, wish):
         byte_range = wish if isinstance(wish, ByteRange) else None
-        reading = await _start(await call.namespace.read(call.path, byte_range))
+        reading = await started(await call.namespace.read(call.path, byte_range))
         sums = checksum_pairs(reading.info) if _wants_sums(call) else []
         return _body(call, reading, overrides + tuple(sums), partial=byte_range is not None)
     info = await call.namespace.info(call.path)
@@ -72,7 +72,7 @@ async def _get_once(call: Call) -> Response:
     cut = fit_range(wish, info.size)
     if cut is None:
         raise InvalidRange("the range lies outside the object", path=call.path, size=info.size)
-    reading = await _start(await call.namespace.read(call.path, cut if wish is not None else None, version=info.version))
+    reading = await started(await call.namespace.read(call.path, cut if wish is not None else None, version=info.version))
     return _body(call, reading, overrides + await _sums(call, info), partial=wish is not None)
 
 
@@ -138,7 +138,7 @@ async def _part_range(call: Call, number: str, info: ObjectInfo) -> RangeWish:
     return found if found.length else None
 
 
-async def _start(reading: Reading) -> Reading:
+async def started(reading: Reading) -> Reading:
     """Wait for the first bytes of a stream: what fails before them is an error answer, not a cut connection."""
     if reading.ready is not None or reading.range.length == 0:
         return reading

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
 
 from headrace.gateways.http.messages import BadFraming, Glanced, Request, Response, render_fields
 from headrace.gateways.http.server import HttpServer
@@ -295,10 +294,3 @@ class Server:
         """The counters as they are now."""
         self._gateway.tell()
         return self._gateway.tally.frozen(self._http.stats())
-
-
-async def serve(gateway: S3Gateway, sock: socket.socket) -> Server:
-    """Accept clients on `sock`, which is bound to its address already."""
-    http = HttpServer(gateway, gateway.settings, gateway.clock)
-    await http.start(sock)
-    return Server(gateway, http)
