@@ -21,6 +21,8 @@ _MODULES = {
     "az": "headrace.stores.az",
     "webhdfs": "headrace.stores.hdfs_open",
     "swebhdfs": "headrace.stores.hdfs_open",
+    "http": "headrace.stores.web_open",
+    "https": "headrace.stores.web_open",
     "file": "headrace.stores.file_open",
     "memory": "headrace.stores.memory",
 }
