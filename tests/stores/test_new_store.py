@@ -42,9 +42,8 @@ def _block(language: str) -> str:
 def test_the_store_is_about_sixty_lines_and_passes_the_suite(installed: Path, tmp_path: Path) -> None:
     assert len([line for line in _block("python").splitlines() if line.strip()]) < 75
     (tmp_path / "test_zip.py").write_text(_block('python title="test_zip.py"'))
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n    ignore:Duplicate name:UserWarning\n"
-    )
+    settings = ("asyncio_mode = auto", "asyncio_default_fixture_loop_scope = function", "filterwarnings = error")
+    (tmp_path / "pytest.ini").write_text("\n".join(("[pytest]", *settings)))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini", "test_zip.py"]
     done = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)}, capture_output=True, text=True, timeout=110

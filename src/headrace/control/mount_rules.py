@@ -160,9 +160,10 @@ def _check_options(spec: MountSpec, where: str) -> None:
         ("ttl", spec.ttl, parse_duration),
         ("quota", spec.quota, parse_size),
         ("bandwidth", spec.bandwidth, parse_size),
+        ("spool", spec.spool, parse_size),
     )
     for name, value, parse in checks:
-        if not value and name not in ("freshness", "timeout"):
+        if not value and name not in ("freshness", "timeout", "spool"):
             continue
         try:
             parse(value)
