@@ -20,7 +20,8 @@ __all__ = ["closed_clients"]
 def test_tables_are_read_over_s3_and_changes_are_seen(tmp_path: Path, residency: str) -> None:
     database = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
     database.execute("CREATE TABLE sales (amount INTEGER)")
-    database.executemany("INSERT INTO sales VALUES (?)", [(i,) for i in range(50_000)])
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 50000)"
+    database.execute(f"INSERT INTO sales {numbers} SELECT i FROM n")
     config = (
         f'[[mount]]\npath = "/shop"\nstore = "sql://{tmp_path}/shop.db"\nfreshness = "verify"\nresidency = "{residency}"\n'
         'write = "through"\n'
