@@ -32,7 +32,7 @@ from headrace.cache.touches import Group
 from headrace.cache.writes import CacheWrites
 from headrace.model.clock import Clock, SystemClock
 from headrace.model.disk import SystemDisk
-from headrace.model.errors import HeadraceError, NotFound, ResidencyRefused, SettingsError
+from headrace.model.errors import HeadraceError, NotFound, ResidencyRefused, SettingsError, Unsupported
 from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
 from headrace.model.objects import ByteRange, Emit, ObjectInfo
 from headrace.model.sigv4 import SigningIdentity
@@ -48,6 +48,7 @@ from headrace.staging.records import ABSENT, UNKNOWN
 from headrace.staging.settings import StagingSettings
 from headrace.staging.store import StagedStore
 from headrace.stores.handoff import HandoffChannel, HandoffStore
+from headrace.stores.keys import PROOF_NAME
 from headrace.stores.limit import LimitStore
 from headrace.stores.node import NodeStore
 from headrace.stores.registry import open_store
@@ -62,6 +63,7 @@ LEDGER_NAME = "ledger.db"
 _MARKS_NAME = "run/marks"
 _LISTINGS_NAME = "listings"
 _RETIRE_AFTER_S = 60.0
+_NOBODY = f"{PROOF_NAME}{0:016x}"
 _REMOVE_TRIES = 10
 _PAGES_AT_ONCE = 4
 _BEGIN_ANYWHERE = ("s3://", "gs://")
@@ -440,7 +442,14 @@ async def try_mount(spec: MountSpec, parts: Parts) -> bool:
     Freshness.parse(spec.freshness)
     store = bare_store(spec, parts, mount=spec.path)
     try:
-        page = await store.list(limit=20)
+        try:
+            page = await store.list(limit=20)
+        except Unsupported:
+            if spec.index_pages:
+                raise
+            with contextlib.suppress(NotFound, Unsupported):
+                await store.info(_NOBODY)  # what cannot be listed can be asked for a key
+            return True
         found = next((entry for entry in page.entries if isinstance(entry, ObjectInfo) and entry.size), None)
         if found is not None:
             await _read_one_byte(store, found)

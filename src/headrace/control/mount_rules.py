@@ -1,4 +1,4 @@
-"""What a mount must look like before its store is tried. Pure."""
+"""What a mount must look like before its store is tried. Asks nobody."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from headrace.model.errors import HeadraceError, SettingsError
 from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
 from headrace.model.units import parse_duration, parse_size
+from headrace.stores.registry import known_schemes
 
-SCHEMES = ("s3", "gs", "az", "file", "webhdfs", "swebhdfs", "memory")
 _CREDENTIALS = re.compile(r"|env:[A-Za-z_][A-Za-z0-9_]*|file:.+|profile:[^\s:/]+|instance|anonymous")
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _MAX_UNION = 32
@@ -75,8 +75,8 @@ def _check_store(spec: MountSpec, where: str) -> None:
     if not spec.store.isprintable():
         raise SettingsError(f"{where}: the store URL has a control character in it", path=spec.path)
     scheme, mark, rest = spec.store.partition("://")
-    if not mark or scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
+    if not mark or scheme not in known_schemes():
+        known = ", ".join(f"{name}://" for name in known_schemes())
         raise SettingsError(f"{where}: {_shown(spec.store)!r} is no store this release knows: write {known}", path=spec.path)
     authority = rest.partition("/")[0]
     if "@" in authority:
@@ -176,9 +176,10 @@ def _check_options(spec: MountSpec, where: str) -> None:
         ("ttl", spec.ttl, parse_duration),
         ("quota", spec.quota, parse_size),
         ("bandwidth", spec.bandwidth, parse_size),
+        ("spool", spec.spool, parse_size),
     )
     for name, value, parse in checks:
-        if not value and name not in ("freshness", "timeout"):
+        if not value and name not in ("freshness", "timeout", "spool"):
             continue
         try:
             parse(value)

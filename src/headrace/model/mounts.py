@@ -65,7 +65,8 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`/` or `/bucket[/deeper…]`, without a slash at the end; compared exactly."""
     store: str = ""
     """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://bucket/prefix`, `gs://` (all of a project's), `az://container/prefix`,
-    `az://` (all of an account's), `file:///…`, `webhdfs://namenode:port/path`."""
+    `az://` (all of an account's), `file:///…`, `webhdfs://namenode:port/path`, `http://host/path` or `https://…` (read-only),
+    `sql:///path/file.db` or `sql://host:port/database/schema` (read-only), `sftp://host:port/path`."""
     endpoint: str = ""
     """Address of the store, such as `https://s3.example.com:9000`; empty: the cloud's own for the region."""
     credentials: str = ""
@@ -102,6 +103,12 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes per second drawn from the store at most, such as `12MB` (100 Mbit/s); empty: no bound."""
     timeout: str = "30s"
     """Total time for one request to the store to begin to answer, retries included."""
+    index_pages: bool = True
+    """List an `http://` or `https://` store by its directories' index pages; false: it is read by key, never listed."""
+    queries: str = ""
+    """A directory of NAME.sql files: each is an object `queries/NAME.parquet` of an `sql://` store."""
+    spool: str = "1GiB"
+    """So many bytes of Parquet an `sql://` store holds per serving process, on disk where `residency` is `disk`."""
     union: tuple[MountSpec, ...] = ()
     """Members of a union mount (their `path` is ignored)."""
     write_target: int = 0

@@ -24,10 +24,10 @@ from headrace.model.errors import (
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition
-from headrace.stores.hdfs_client import FileBytes, FileStatus, HdfsClient
-from headrace.stores.hdfs_listing import OWN, list_page
+from headrace.stores.hdfs_client import FileBytes, HdfsClient
 from headrace.stores.keys import check_key, check_text, cut_range
 from headrace.stores.store import Store
+from headrace.stores.tree_listing import OWN, FileStatus, Tree, list_page
 
 _INODES = "/.reserved/.inodes/"
 _NAME_BYTES = 255
@@ -65,7 +65,8 @@ class HdfsStore(Store):
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
-        return await list_page(self._client, self._root, _described, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
+        tree = Tree(self._client, self._root, _described)
+        return await list_page(tree, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
 
     async def write(
         self,

@@ -5,22 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator
 
-import msgspec
-
 from headrace.model.reading import Buffer
-
-
-class FileStatus(msgspec.Struct, frozen=True):
-    """One file or directory. `name` is the last segment of its path; of the path that was asked for it is empty."""
-
-    name: str
-    is_file: bool
-    size: int
-    modified_ms: int
-    file_id: int
-    """The inode's number, which no other file ever has; 0 where the protocol does not tell."""
-    children: int = 0
-    """Entries of a directory; 1 where the protocol does not tell."""
+from headrace.stores.tree_listing import FileStatus
 
 
 class FileBytes(ABC):

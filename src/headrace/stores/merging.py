@@ -8,6 +8,20 @@ from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo
 from headrace.stores.keys import rolled_up, text_behind
 
 
+def page_of(objects: Iterable[ObjectInfo], *, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
+    """One page of a store whose objects are all at hand, in any order."""
+    found: dict[bytes, Entry] = {}
+    for info in objects:
+        if info.key.startswith(prefix):
+            common = rolled_up(info.key, prefix, delimiter)
+            entry = info if common is None else CommonPrefix(common)
+            if entry.key.encode() > after.encode():
+                found[entry.key.encode()] = entry
+    keys = sorted(found)
+    entries = tuple([found[key] for key in keys[:limit]])
+    return Listing(entries, entries[-1].key if len(keys) > limit and entries else None)
+
+
 class PageMerger:
     """Takes a store's pages in their order until `limit` entries behind `after` are certain.
 

@@ -21,6 +21,10 @@ _MODULES = {
     "az": "headrace.stores.az",
     "webhdfs": "headrace.stores.hdfs_open",
     "swebhdfs": "headrace.stores.hdfs_open",
+    "http": "headrace.stores.web_open",
+    "https": "headrace.stores.web_open",
+    "sftp": "headrace.stores.sftp_open",
+    "sql": "headrace.stores.sql_open",
     "file": "headrace.stores.file_open",
     "memory": "headrace.stores.memory",
 }

@@ -25,9 +25,10 @@ from headrace.model.errors import (
     Unsupported,
 )
 from headrace.model.reading import Buffer
-from headrace.stores.hdfs_client import FileBytes, FileStatus, HdfsClient
+from headrace.stores.hdfs_client import FileBytes, HdfsClient
 from headrace.stores.http import Http, HttpResponse, Redirected
 from headrace.stores.sending import Sending
+from headrace.stores.tree_listing import FileStatus
 
 _PREFIX = "/webhdfs/v1"
 _MAX_ANSWER_BYTES = 1 << 20

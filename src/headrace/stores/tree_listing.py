@@ -1,31 +1,64 @@
-"""Listing an HDFS directory tree as keys in the order of their UTF-8 bytes."""
+"""Listing a remote directory tree as keys in the order of their UTF-8 bytes."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import AsyncGenerator, Callable
+from typing import NamedTuple, Protocol
+
+import msgspec
 
 from headrace.model.errors import InvalidKey, NotFound
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo
-from headrace.stores.hdfs_client import FileStatus, HdfsClient
 from headrace.stores.keys import MAX_KEY_BYTES, rolled_up
 
 OWN = ".headrace"
 """The folder at the store's root in which writes are prepared. It holds no keys."""
 _WINDOW_NAMES = 20_000
 
-Describe = Callable[[str, FileStatus], ObjectInfo]
+
+class FileStatus(msgspec.Struct, frozen=True):
+    """One file or directory. `name` is the last segment of its path; of the path that was asked for it is empty."""
+
+    name: str
+    is_file: bool
+    size: int = 0
+    modified_ms: int = 0
+    file_id: int = 0
+    """A number that no other file ever has; 0 where the store does not tell."""
+    children: int = 1
+    """Entries of a directory; 1 where the store does not tell."""
 
 
-async def list_page(
-    client: HdfsClient, root: str, describe: Describe, *, prefix: str, delimiter: str, after: str, limit: int
-) -> Listing:
-    """One page of the keys below directory `root` (without a slash at its end)."""
+class Directories(Protocol):
+    """Whoever can tell what a directory holds."""
+
+    async def children(self, path: str, after: str = "") -> tuple[list[FileStatus], bool]:
+        """Entries of a directory behind the name `after` in the store's own order, and whether more follow.
+
+        Raises `NotFound` or `InvalidKey` where there is no such directory.
+        """
+
+
+class Tree(NamedTuple):
+    """A directory tree whose files are objects."""
+
+    directories: Directories
+    root: str
+    """Without a slash at its end."""
+    describe: Callable[[str, FileStatus], ObjectInfo]
+    """What is listed of the file under a key."""
+    hidden: str = OWN
+    """A name at the root that is not listed."""
+
+
+async def list_page(tree: Tree, *, prefix: str, delimiter: str, after: str, limit: int) -> Listing:
+    """One page of the keys below the root of `tree`."""
     start, _, _ = prefix.rpartition("/")
     if prefix.startswith("/") or "\0" in prefix or any(part in ("", ".", "..") for part in start.split("/") if start):
         return Listing(())
     entries: list[Entry] = []
-    walk = _Walk(client, root, describe, prefix, delimiter, after).below(start + "/" if start else "")
+    walk = _Walk(tree, prefix, delimiter, after).below(start + "/" if start else "")
     try:
         async for entry in walk:
             if len(entries) == limit:
@@ -39,10 +72,8 @@ async def list_page(
 class _Walk:
     """One walk in key order, from behind `after`."""
 
-    def __init__(self, client: HdfsClient, root: str, describe: Describe, prefix: str, delimiter: str, after: str) -> None:
-        self._client = client
-        self._root = root
-        self._describe = describe
+    def __init__(self, tree: Tree, prefix: str, delimiter: str, after: str) -> None:
+        self._tree = tree
         self._prefix = prefix
         self._delimiter = delimiter
         self._after = after.encode()
@@ -81,7 +112,7 @@ class _Walk:
     def _file(self, path: str, status: FileStatus) -> Entry | None:
         common = rolled_up(path, self._prefix, self._delimiter)
         if common is None:
-            return self._describe(path, status)
+            return self._tree.describe(path, status)
         if common.encode() <= self._after:
             return None
         self._common = common
@@ -100,7 +131,7 @@ class _Walk:
         cut = False
         while more:
             try:
-                batch, more = await self._client.children(f"{self._root}/{directory}".rstrip("/") or "/", last)
+                batch, more = await self._tree.directories.children(f"{self._tree.root}/{directory}".rstrip("/") or "/", last)
             except (NotFound, InvalidKey):
                 return [], False
             if not batch or not batch[0].name:  # the path is a file
@@ -114,7 +145,7 @@ class _Walk:
         return [(name.decode(), status) for name, status in ordered], cut
 
     def _matters(self, directory: str, status: FileStatus, low: bytes, wanted: bytes) -> tuple[bytes, FileStatus] | None:
-        if not directory and status.name == OWN:
+        if not directory and status.name == self._tree.hidden:
             return None
         try:
             name = (status.name if status.is_file else status.name + "/").encode()
