@@ -262,8 +262,9 @@ class CachedStore(Store):
         """Make pages of a body that was just written. What goes wrong costs the pages, nothing else."""
         if self._keeps:
             source = _BytesSource(info, data)
+            whole = await source.open(0, info.size)
             with contextlib.suppress(HeadraceError):
-                await manage.load(self._pages, self.target(info), source, mount=self._options.mount)
+                await manage.load(self._pages, self.target(info), source, mount=self._options.mount, whole=whole)
 
     async def _read(self, key: str, byte_range: ByteRange | None, version: Version | None, *, first: bool) -> Reading:
         known = self.knowledge.fresh(key)
