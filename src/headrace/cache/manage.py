@@ -19,7 +19,6 @@ from headrace.cache.pins import is_at_or_below
 from headrace.cache.plan import WINDOW_CHUNKS, run_at
 from headrace.cache.touches import Group
 from headrace.model.objects import ObjectInfo
-from headrace.model.reading import Reading
 from headrace.stores.store import Store
 
 _BUSY_S = 0.02
@@ -40,11 +39,8 @@ class Loaded(msgspec.Struct, frozen=True):
     bytes_present: int
 
 
-async def load(pages: PageCache, target: CachedObject, source: Source, *, mount: str, whole: Reading | None = None) -> Loaded:
-    """Fill every absent page, a window of chunks at a time. Raises what the store raises.
-
-    `whole` is a reading of all bytes that are at hand: a small object's are then brought to a file in one go.
-    """
+async def load(pages: PageCache, target: CachedObject, source: Source, *, mount: str) -> Loaded:
+    """Fill every absent page, a window of chunks at a time. Raises what the store raises."""
     geometry, total = target.geometry, target.geometry.pages(target.size)
     held: list[Fill] = []
     fetched = present = page = 0
@@ -59,9 +55,7 @@ async def load(pages: PageCache, target: CachedObject, source: Source, *, mount:
                 present += min((page + there) * geometry.page, target.size) - page * geometry.page
                 page += there
                 continue
-            fill = pages.fills.find(target.object_id, page)
-            if fill is None:
-                fill = _begin(pages, target, source, page, mount, None if page else whole)
+            fill = pages.fills.find(target.object_id, page) or _begin(pages, target, source, page, mount)
             if fill is None:
                 await asyncio.sleep(_BUSY_S)
                 continue
@@ -74,11 +68,11 @@ async def load(pages: PageCache, target: CachedObject, source: Source, *, mount:
     return Loaded(fetched, present)
 
 
-def _begin(pages: PageCache, target: CachedObject, source: Source, page: int, mount: str, adopted: Reading | None) -> Fill | None:
+def _begin(pages: PageCache, target: CachedObject, source: Source, page: int, mount: str) -> Fill | None:
     last = min(target.geometry.pages(target.size), page - page % CHUNK_PAGES + CHUNK_PAGES)
     there = [False] + [bool(pages.holds(target, other)) for other in range(page + 1, last)]
     run = run_at(target.geometry, target.size, page, last, there)
-    return pages.fills.start(target, run, source, mount=mount, adopted=adopted) if run is not None else None
+    return pages.fills.start(target, run, source, mount=mount) if run is not None else None
 
 
 async def _finished(fill: Fill) -> int:
