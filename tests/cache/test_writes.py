@@ -170,7 +170,7 @@ async def test_writers_of_one_key_cost_the_readers_of_others_nothing(tmp_path: P
         memory.put(key, key.encode() * 3000)
         for process in (one, two):
             assert await seen(process, key) == key.encode() * 3000
-            await until(lambda process=process, key=key: process.store.peek(key, None) is not None)  # type: ignore[misc]
+            await until(lambda process=process, key=key: process.store.peek(key, None) is not None)
     calls = memory.bytes_read
     for number in range(50):
         await one.store.write("other", BytesBody(b"%d" % number * 3000))
