@@ -239,9 +239,6 @@ class CachedStore(Store):
 
     def target(self, info: ObjectInfo) -> CachedObject:
         """How the tiers know a version of an object."""
-        return self._target(info, pinned=self._pins.covers(info.key))
-
-    def _target(self, info: ObjectInfo, *, pinned: bool) -> CachedObject:
         named = object_id(self._options.identity, info.key, info.version.token)
         disk = self._options.residency is Residency.DISK
         return CachedObject(
@@ -252,7 +249,7 @@ class CachedStore(Store):
             geometry=self._pages.geometry,
             in_memory=self._options.residency is Residency.MEMORY,
             key=info.key,
-            pinned=pinned,
+            pinned=self._pins.covers(info.key),
         )
 
     def keep(self, info: ObjectInfo, data: bytes) -> asyncio.Future[None] | None:
@@ -260,11 +257,10 @@ class CachedStore(Store):
 
         None where a tier has them in one piece, where none is to have any, and where they are being made.
         """
-        target = self._target(info, pinned=False)
+        target = self.target(info)
         count = target.geometry.pages(info.size)
         if not self._keeps or self._pages.holds(target, 0) >= count or self._pages.fills.find(target.object_id, 0) is not None:
             return None
-        target.pinned = self._pins.covers(info.key)
         source, mount = _BytesSource(info, data), self._options.mount
         if not whole_fits(target.geometry, info.size):
             return asyncio.ensure_future(_kept(manage.load(self._pages, target, source, mount=mount)))
