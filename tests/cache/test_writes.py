@@ -170,6 +170,7 @@ async def test_writers_of_one_key_cost_the_readers_of_others_nothing(tmp_path: P
         memory.put(key, key.encode() * 3000)
         for process in (one, two):
             assert await seen(process, key) == key.encode() * 3000
+            await until(lambda process=process, key=key: process.store.peek(key, None) is not None)
     calls = memory.bytes_read
     for number in range(50):
         await one.store.write("other", BytesBody(b"%d" % number * 3000))
@@ -187,11 +188,11 @@ async def test_a_body_whose_pages_are_there_is_not_kept_again(tmp_path: Path) ->
     process = Process(tmp_path, MemoryStore())
     info = await process.store.write("k", BytesBody(b"x" * 10_000))
     await until(lambda: not process.store._keeping)
-    assert process.cached.holds_whole(info)
+    assert await process.cached.cached_bytes(info) == 10_000
     await process.store.write("k", BytesBody(b"x" * 10_000))
     assert not process.store._keeping
     await process.cached.free("")
-    assert not process.cached.holds_whole(info)
+    assert await process.cached.cached_bytes(info) == 0
     await process.store.write("k", BytesBody(b"x" * 10_000))
     await until(lambda: not process.store._keeping)
     assert await process.cached.cached_bytes(info) == 10_000
@@ -229,3 +230,29 @@ async def test_data_files_are_used_for_as_long_as_the_mount_says(tmp_path: Path,
     assert await seen(process, key) == b"one"
     assert memory.calls == asked
     await process.close()
+
+
+@pytest.mark.parametrize("size", [1, 4096, 100_000, 256 * 1024, 256 * 1024 + 1, 1_000_000])
+async def test_bodies_of_any_length_are_kept_and_read_without_the_store(tmp_path: Path, size: int) -> None:
+    memory = MemoryStore()
+    process = Process(tmp_path, memory)
+    body = (b"%d " % size * size)[:size]
+    info = await process.store.write("k", BytesBody(body))
+    await until(lambda: not process.store._keeping)
+    assert await process.cached.cached_bytes(info) == size
+    assert await body_of(await process.store.read("k")) == body
+    again = process.store.peek("k", None)
+    assert again is not None
+    assert await body_of(again) == body
+    await process.close()
+
+
+async def test_a_process_that_ends_while_it_keeps_bodies_leaves_nothing_half_done(tmp_path: Path) -> None:
+    process = Process(tmp_path, MemoryStore())
+    infos = [await process.store.write(f"k{number}", BytesBody(bytes([number]) * 9_000)) for number in range(8)]
+    await process.close()
+    assert not process.store._keeping
+    assert not [path for path in tmp_path.rglob("*.part") if path.stat().st_size]
+    later = Process(tmp_path, MemoryStore())
+    assert {await later.cached.cached_bytes(info) for info in infos} <= {0, 9_000}
+    await later.close()

@@ -145,7 +145,8 @@ class Filler:
                 raise FillAbandoned("the fill was given up", path=self._fill.target.key)
             await self._fill_all()
         finally:
-            await _whole(self._settle())
+            if self._writer is not None or self._rest is not None or self._adopted is not None or self._parts:
+                await _whole(self._settle())
 
     async def _fill_all(self) -> None:
         fill = self._fill

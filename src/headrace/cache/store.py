@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Awaitable
 from functools import partial
 
 import msgspec
@@ -11,13 +13,13 @@ from headrace.cache import manage
 from headrace.cache.fill import Source
 from headrace.cache.handles import CachedObject
 from headrace.cache.knowledge import Knowledge, described
-from headrace.cache.layout import mount_tag, object_id
+from headrace.cache.layout import Kind, mount_tag, object_id
 from headrace.cache.manage import Freed, Loaded
 from headrace.cache.marks import Marks
 from headrace.cache.metadata import Known
 from headrace.cache.pages import PageCache
 from headrace.cache.pins import Pins
-from headrace.cache.plan import first_ask, passes_through
+from headrace.cache.plan import Run, first_ask, passes_through, whole_fits
 from headrace.cache.reading import CachedReading, ReadyReading
 from headrace.cache.refresh import Refresher
 from headrace.cache.touches import Group
@@ -239,9 +241,6 @@ class CachedStore(Store):
 
     def target(self, info: ObjectInfo) -> CachedObject:
         """How the tiers know a version of an object."""
-        return self._target(info, pinned=self._pins.covers(info.key))
-
-    def _target(self, info: ObjectInfo, *, pinned: bool) -> CachedObject:
         named = object_id(self._options.identity, info.key, info.version.token)
         disk = self._options.residency is Residency.DISK
         return CachedObject(
@@ -252,20 +251,24 @@ class CachedStore(Store):
             geometry=self._pages.geometry,
             in_memory=self._options.residency is Residency.MEMORY,
             key=info.key,
-            pinned=pinned,
+            pinned=self._pins.covers(info.key),
         )
 
-    def holds_whole(self, info: ObjectInfo) -> bool:
-        """Whether a tier has all pages of this version in one piece, or none is to have any."""
-        pages = self._pages.geometry.pages(info.size)
-        return not self._keeps or self._pages.holds(self._target(info, pinned=False), 0) >= pages
+    def keep(self, info: ObjectInfo, data: bytes) -> asyncio.Future[None] | None:
+        """Begin to make pages of a body that was just written. What goes wrong costs the pages, nothing else.
 
-    async def keep(self, info: ObjectInfo, data: bytes) -> None:
-        """Make pages of a body that was just written. What goes wrong costs the pages, nothing else."""
-        if self._keeps:
-            source = _BytesSource(info, data)
-            with contextlib.suppress(HeadraceError):
-                await manage.load(self._pages, self.target(info), source, mount=self._options.mount)
+        None where a tier has them in one piece, where none is to have any, and where they are being made.
+        """
+        target = self.target(info)
+        count = target.geometry.pages(info.size)
+        if not self._keeps or self._pages.holds(target, 0) >= count or self._pages.fills.find(target.object_id, 0) is not None:
+            return None
+        source, mount = _BytesSource(info, data), self._options.mount
+        if not whole_fits(target.geometry, info.size):
+            return asyncio.ensure_future(_kept(manage.load(self._pages, target, source, mount=mount)))
+        whole = BytesReading(info, ByteRange(0, info.size), memoryview(data))
+        fill = self._pages.fills.start(target, Run(Kind.WHOLE, 0, count), source, mount=mount, adopted=whole)
+        return None if fill is None else fill.task
 
     async def _read(self, key: str, byte_range: ByteRange | None, version: Version | None, *, first: bool) -> Reading:
         known = self.knowledge.fresh(key)
@@ -389,3 +392,8 @@ class CachedStore(Store):
             self._pages.hit_bytes += cut.length
         else:
             self._pages.misses += 1
+
+
+async def _kept(load: Awaitable[Loaded]) -> None:
+    with contextlib.suppress(HeadraceError):
+        await load

@@ -15,7 +15,8 @@ from headrace.stores.multipart import Multipart
 from headrace.stores.store import Store
 
 _KEEP_MAX_BYTES = 4 << 20
-_KEEPING_MAX = 16
+_KEEPING_MAX = 4
+"""So many bodies become pages at once. In a storm of small writes most do not: files would take half of its time."""
 
 
 class CacheWrites(Store):
@@ -28,7 +29,7 @@ class CacheWrites(Store):
     def __init__(self, cached: CachedStore) -> None:
         self.cached = cached
         self._inner = cached.inner
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._keeping: set[asyncio.Future[None]] = set()
         self.peek = cached.peek  # type: ignore[method-assign]  # one call less on the path of every warm read
 
     async def info(self, key: str) -> ObjectInfo:
@@ -86,6 +87,8 @@ class CacheWrites(Store):
         return self._inner.buckets()
 
     async def close(self) -> None:
+        if self._keeping:
+            await asyncio.sleep(0)  # let those just made begin: a task that never ran settles nothing
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
@@ -95,11 +98,10 @@ class CacheWrites(Store):
         data = kept.data
         if data is None or not data or len(data) != info.size or len(self._keeping) >= _KEEPING_MAX:
             return
-        if self.cached.holds_whole(info):
-            return
-        task = asyncio.ensure_future(self.cached.keep(info, data))
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        task = self.cached.keep(info, data)
+        if task is not None:
+            self._keeping.add(task)
+            task.add_done_callback(self._keeping.discard)
 
 
 class _KeptBody(Body):
