@@ -125,6 +125,7 @@ class DirectoryWalk:
                     levels.pop()
                 case ObjectInfo():
                     self._entries.append(step)
+                    self._entries += levels[-1].at_hand(self._limit + 1 - len(self._entries))
                 case _Below():
                     self._entries += sorted(step.entries, key=_key)
                 case CommonPrefix() if not self._delimiter:
@@ -190,6 +191,18 @@ class _Level:
             if isinstance(head, ObjectInfo):
                 return head
             self._waiting.append(head)
+
+    def at_hand(self, most: int) -> list[ObjectInfo]:
+        """The objects that `following` would answer with next, as far as they are there: a call for each would be slower."""
+        found: list[ObjectInfo] = []
+        bound = self._waiting[-1].key if self._waiting else None
+        while self._arrived and len(found) < most:
+            head = self._arrived[0]
+            if not isinstance(head, ObjectInfo) or (bound is not None and bound < head.key):
+                break
+            found.append(head)
+            self._arrived.popleft()
+        return found
 
     async def _go_on(self, question: Question) -> None:
         page = await self._ask(question)
