@@ -38,6 +38,19 @@ def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_it_tells_where_pages_may_be_cut(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    reader = SnapshotReader(tmp_path / "s")
+    assert list(reader.ends(Span(""), 20)) == ["k013", "k027", "k041"]
+    assert list(reader.ends(Span("", "k030"), 7)) == ["k006", "k013", "k020"]
+    assert list(reader.ends(Span(""), 1)) == [f"k{number:03d}" for number in range(6, 49, 7)]
+    assert list(reader.ends(Span(""), 1000)) == []
+    taken = [record for batch in reader.take("k020") for record in batch]
+    assert list(reader.ends(Span("k020"), 7)) == ["k027", "k034", "k041", "k048"]
+    assert taken + [record for batch in reader.take("") for record in batch] == RECORDS
+    reader.close()
+
+
 def test_a_part_can_be_handed_on_to_the_next_file(tmp_path: Path) -> None:
     write(tmp_path / "s")
     reader, writer = SnapshotReader(tmp_path / "s"), SnapshotWriter(tmp_path / "t")

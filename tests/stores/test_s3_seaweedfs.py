@@ -118,6 +118,10 @@ async def test_pages_of_files_alone_cost_a_request_each(name: str) -> None:
     assert len(await walked(filer, prefix, "", "", PAGE_KEYS)) == 5 * PAGE_KEYS
     in_the_end = "-" in name or "." in name[:5]  # whether there is a directory called as what all names begin with
     assert len(filer.asked) <= 5 + 2 * in_the_end
+    # The server lists a directory that is not there by going through all names that begin like it.
+    assert all(question.prefix == prefix or question.delimiter for question in filer.asked), (
+        "a directory that is not there is dear"
+    )
 
 
 async def test_many_names_of_one_stem_cost_three_requests_a_page() -> None:

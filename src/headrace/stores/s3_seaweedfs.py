@@ -125,12 +125,16 @@ class DirectoryWalk:
                     levels.pop()
                 case ObjectInfo():
                     self._entries.append(step)
+                    self._entries += levels[-1].at_hand(self._limit + 1 - len(self._entries))
                 case _Below():
                     self._entries += sorted(step.entries, key=_key)
-                case CommonPrefix() if not self._delimiter:
-                    levels.append(self._level(step.key, step.key))
                 case CommonPrefix():
-                    await self._roll_up(step, guessed=step.key in levels[-1].guesses)
+                    if step.key in levels[-1].guesses and not await self._is_there(step):
+                        continue
+                    if not self._delimiter:
+                        levels.append(self._level(step.key, step.key))
+                    elif step.key > self._after:
+                        self._entries.append(step)
         entries = tuple(self._entries[: self._limit])
         return Listing(entries, entries[-1].key if entries and len(self._entries) > self._limit else None)
 
@@ -139,14 +143,12 @@ class DirectoryWalk:
         wanted = min(_MOST_KEYS, self._limit + 1 - len(self._entries))
         return _Level(self._ask, directory, Question(prefix, wanted, delimiter=self._delimiter), self._after)
 
-    async def _roll_up(self, directory: CommonPrefix, *, guessed: bool) -> None:
-        if directory.key <= self._after:
-            return
-        if guessed:
-            page = await self._ask(Question(directory.key[:-1], 2, delimiter="/"))  # an object of that name may come first
-            if directory not in page.entries:
-                return
-        self._entries.append(directory)
+    async def _is_there(self, directory: CommonPrefix) -> bool:
+        """Whether there is such a directory. To list one that is not takes the server as long as all names that begin like it."""
+        if self._after.startswith(directory.key):
+            return not self._delimiter  # what follows lies in it, if anything does, and rolled up it has been listed
+        page = await self._ask(Question(directory.key[:-1], 2, delimiter="/"))  # an object of that name may come first
+        return directory in page.entries
 
 
 class _Level:
@@ -190,6 +192,18 @@ class _Level:
             if isinstance(head, ObjectInfo):
                 return head
             self._waiting.append(head)
+
+    def at_hand(self, most: int) -> list[ObjectInfo]:
+        """The objects that `following` would answer with next, as far as they are there: a call for each would be slower."""
+        found: list[ObjectInfo] = []
+        bound = self._waiting[-1].key if self._waiting else None
+        while self._arrived and len(found) < most:
+            head = self._arrived[0]
+            if not isinstance(head, ObjectInfo) or (bound is not None and bound < head.key):
+                break
+            found.append(head)
+            self._arrived.popleft()
+        return found
 
     async def _go_on(self, question: Question) -> None:
         page = await self._ask(question)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.control.sync.schedule import bytes_per_s, is_due, parse_bandwidth, parse_schedule
+from headrace.control.sync.schedule import LIVE_EVERY_S, bytes_per_s, is_due, may_follow, parse_bandwidth, parse_schedule
 from headrace.model.errors import SettingsError
 
 
@@ -65,3 +65,16 @@ def test_a_bare_rate_holds_all_day(minute: int) -> None:
 def test_what_is_no_bandwidth_is_refused_with_examples(text: str) -> None:
     with pytest.raises(SettingsError, match="50MiB/s"):
         parse_bandwidth(text)
+
+
+@pytest.mark.parametrize(
+    ("took_s", "rests_s"), [(0.0, 0.0), (3.0, 3.0), (LIVE_EVERY_S, LIVE_EVERY_S), (3600.0, LIVE_EVERY_S), (-5.0, 0.0)]
+)
+def test_a_live_sync_rests_between_changes_as_long_as_it_took_and_at_most_as_long_as_it_would_unasked(
+    took_s: float, rests_s: float
+) -> None:
+    ended_s = 1000.0
+    times = {"started_s": ended_s - took_s, "ended_s": ended_s}
+    assert may_follow(now_s=ended_s + rests_s, **times)
+    if rests_s:
+        assert not may_follow(now_s=ended_s + rests_s - 0.1, **times)
