@@ -1,7 +1,7 @@
 """fsspec's own abstract tests, through its `webhdfs` file system: over a gateway exactly as over HDFS itself.
 
-Its client has mistakes of its own, which no server can mend: a file that is listed by its own path gets a slash behind its name, so
-that globs that name files find directories; lists of paths are not taken; `xb` is `wb`; `ab` sends its bytes nowhere.
+Its client has mistakes of its own, which no server can mend: a file that is listed by its own path gets a slash behind its
+name, so that globs that name files find directories; lists of paths are not taken; `xb` is `wb`; `ab` sends its bytes nowhere.
 """
 
 from __future__ import annotations
