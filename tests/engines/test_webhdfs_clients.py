@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,9 +14,11 @@ from hdfs import InsecureClient
 from hdfs.util import HdfsError
 
 from headrace.gateways.webhdfs.checksum import BlockSums
+from headrace.gateways.webhdfs.settings import WebHdfsSettings
+from support.gateway import WarmStore, signed_request
 from support.hdfs import HdfsServer
 from support.node import RunningNode, running_node
-from support.webhdfs import USER, FsShell
+from support.webhdfs import USER, FsShell, webhdfs
 
 pytestmark = pytest.mark.servers
 ROOT = Path(__file__).parents[2]
@@ -91,10 +94,22 @@ def test_fs_shell_is_told_what_to_set_when_its_name_counts_for_nothing(tmp_path:
 
 
 @pytest.mark.slow
+def test_fs_shell_is_whom_its_delegation_token_names(tmp_path: Path) -> None:
+    store = WarmStore()
+    store.put("f", b"for the bearer")
+    with webhdfs({"/data": store}, settings=WebHdfsSettings()) as (running, client):
+        asked = signed_request(running.endpoint, "GET", "/webhdfs/v1/?op=GETDELEGATIONTOKEN&renewer=yarn")
+        token = json.loads(running.talk(asked)[0].body)["Token"]["urlString"]
+        shell = FsShell(tmp_path / "client", f"{client.host}:{client.port}", token=token)
+        assert shell.run("-cat", "/data/f") == "for the bearer"
+        cancelled = signed_request(running.endpoint, "PUT", f"/webhdfs/v1/?op=CANCELDELEGATIONTOKEN&token={token}")
+        assert running.talk(cancelled)[0].status == 200
+        assert "cancelled" in shell.run("-cat", "/data/f", ok=False)
+
+
+@pytest.mark.slow
 def test_a_file_and_its_copy_in_hdfs_have_one_checksum(hdfs_server: HdfsServer) -> None:
     """HDFS's own answer, for files of no, one and several of its blocks (4 MiB)."""
-    import json
-
     for blocks, extra in ((0, 0), (0, 700), (1, 0), (1, 1), (2, 513), (4, 5)):
         data = os.urandom(blocks * 4194304 + extra)
         hdfs_server.put(f"/sums/{blocks}-{extra}", data)
