@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from headrace.gateways.settings import GatewaySettings
 from headrace.gateways.webhdfs.settings import WebHdfsSettings
+from headrace.gateways.webhdfs.tokens import read_token, write_vlong
 from headrace.policy.rules import Policy
 from headrace.stores.store import Store
 from support.gateway import RunningGateway, gateway
@@ -106,10 +107,19 @@ def webhdfs(
 class FsShell:
     """Hadoop's own client, with a gateway as its file system."""
 
-    def __init__(self, folder: Path, place: str, *, user: str = USER, options: Mapping[str, str] | None = None) -> None:
-        write_client_settings(folder, {"fs.defaultFS": f"webhdfs://{place}", **(options or {})})
-        self._command = [*java_command(require("java"), folder), "org.apache.hadoop.fs.FsShell"]
+    def __init__(self, folder: Path, place: str, *, user: str = USER, token: str = "") -> None:
+        settings = {"fs.defaultFS": f"webhdfs://{place}"}
         self._environ = os.environ | {"HADOOP_USER_NAME": user}
+        java, *rest = java_command(require("java"), folder)
+        if token:
+            # A client sends tokens only where security is on; what a realm and a KDC are called is never looked at then.
+            settings["hadoop.security.authentication"] = "kerberos"
+            rest = ["-Djava.security.krb5.realm=X", "-Djava.security.krb5.kdc=127.0.0.1:1", *rest]
+            self._environ["HADOOP_TOKEN_FILE_LOCATION"] = str(folder / "credentials")
+        write_client_settings(folder, settings)
+        if token:
+            (folder / "credentials").write_bytes(credentials_with(token, place))
+        self._command = [java, *rest, "org.apache.hadoop.fs.FsShell"]
         self._folder = folder
 
     def run(self, *arguments: str, ok: bool = True, data: bytes | None = None) -> str:
@@ -120,3 +130,15 @@ class FsShell:
         told = done.stdout.decode() if ok else done.stderr.decode()
         assert (done.returncode == 0) == ok, f"{arguments}: {done.returncode}\n{done.stdout!r}\n{done.stderr.decode()[-3000:]}"
         return told
+
+
+def credentials_with(token: str, place: str) -> bytes:
+    """Hadoop's file of credentials with one token, for the file system at `place`."""
+    known = read_token(token)
+
+    def counted(data: bytes) -> bytes:
+        return write_vlong(len(data)) + data
+
+    service = counted(place.encode())
+    packed = counted(known.identifier) + counted(known.password) + counted(known.kind.encode()) + service
+    return b"HDTS\0" + write_vlong(1) + service + packed + write_vlong(0)

@@ -96,8 +96,9 @@ def test_appending_makes_a_longer_version(client: Client, size: int) -> None:
 
 def test_what_is_not_there_is_not_appended_to(client: Client) -> None:
     client.ask("PUT", "/data/dir", "MKDIRS")
-    for path in ("/data/none", "/data/dir", "/data"):
-        assert refused(client.append(path, b"x"), "FileNotFoundException")
+    assert refused(client.append("/data/none", b"x"), "FileNotFoundException")
+    for path in ("/data/dir", "/data"):
+        assert refused(client.append(path, b"x"), "FileAlreadyExistsException")
 
 
 def test_of_two_who_append_at_once_none_is_lost_unseen(client: Client) -> None:

@@ -73,7 +73,7 @@ def read_asked(path: bytes, query: bytes) -> Asked:
 
 
 def read_query(raw: bytes) -> dict[str, str]:
-    """The parameters. Raises `HdfsError` for bad escapes, names that come twice, and too many."""
+    """The parameters. Raises `HdfsError` for bad escapes, names that come with two values, and too many."""
     found: dict[str, str] = {}
     pairs = [pair for pair in raw.split(b"&") if pair]
     if len(pairs) > _MOST_PARAMETERS:
@@ -81,9 +81,9 @@ def read_query(raw: bytes) -> dict[str, str]:
     for pair in pairs:
         raw_name, _, raw_value = pair.partition(b"=")
         name = _decoded(raw_name.replace(b"+", b" "), "name of a parameter").lower()
-        if name in found:
-            raise bad_parameter(name[:40], "it is given more than once")
-        found[name] = _decoded(raw_value.replace(b"+", b" "), f"parameter {name[:40]}")
+        value = _decoded(raw_value.replace(b"+", b" "), f"parameter {name[:40]}")
+        if found.setdefault(name, value) != value:
+            raise bad_parameter(name[:40], "it is given more than once, and not alike")
     return found
 
 

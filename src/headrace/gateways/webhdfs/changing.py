@@ -90,13 +90,17 @@ async def _delete(call: Call, found: Found, *, recursive: bool) -> None:
         call.namespace.writable(path)
     if found.info is not None:
         await call.namespace.delete(path)
-    else:
-        if not recursive:
-            await _check_empty(call, path)
+    elif recursive:
         await check_tree(call, (Action.WRITE,), path)
         _check_no_mounts(call, path)
         with suppress(NotFound):
             await changing.remove_below(call.namespace, call.key_path)
+    else:
+        await _check_empty(call, path)
+        if path.count("/") < 2:
+            await buckets.delete(path[1:])
+        else:
+            await call.namespace.delete(path + "/")  # the mark: what was put beside it meanwhile stays
     await keep_directory(call, path)
 
 

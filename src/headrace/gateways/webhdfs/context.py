@@ -120,9 +120,9 @@ class Call:
         return Response(307, render_fields((("location", location), ("content-type", "application/octet-stream"))))
 
 
-def json_response(value: object, fields: Fields = ()) -> Response:
+def json_response(value: object) -> Response:
     """A JSON answer."""
-    return Response(200, JSON_FIELDS + render_fields(fields), msgspec.json.encode(value))
+    return Response(200, JSON_FIELDS, msgspec.json.encode(value))
 
 
 def done(fields: Fields = (), status: int = 200) -> Response:

@@ -49,7 +49,7 @@ class Doorkeeper:
         self._grants = grants
         self._networks = tuple(ipaddress.ip_network(text) for text in settings.trust_user_name_from)
         advertised = host_of(urlsplit(settings.advertise if "://" in settings.advertise else "//" + settings.advertise).netloc)
-        own = ("localhost", socket.gethostname(), socket.getfqdn(), advertised, *settings.hosts) if self._networks else ()
+        own = ("localhost", socket.gethostname(), advertised, *settings.hosts) if self._networks else ()
         self._hosts = frozenset(name.lower() for name in own if name)
 
     def identify(self, request: Request, asked: Asked, now_s: float) -> Who:

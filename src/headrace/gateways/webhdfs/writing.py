@@ -71,6 +71,8 @@ async def create(call: Call) -> Response:
 
 async def _check_target(call: Call, *, overwrite: bool) -> None:
     path = call.path
+    if path == "/":
+        raise HdfsError("FileAlreadyExistsException", "/ already exists as a directory")
     if path.count("/") < 2:
         raise HdfsError("AccessControlException", f"{path}: files lie in a mount or a bucket, not beside it")
     try:
@@ -106,7 +108,8 @@ def _exists(path: str) -> HdfsError:
 
 async def append(call: Call) -> Response:
     """A new version that is longer, in the place of the one that is there now: of two who append at once, one is told so."""
-    await find_file(call.namespace, call.path)
+    if (await find(call.namespace, call.path)).info is None:
+        raise HdfsError("FileAlreadyExistsException", f"{call.path} is a directory")
     call.namespace.writable(call.path)
     if not call.is_data_step:
         return call.redirect()
