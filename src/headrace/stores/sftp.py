@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from headrace.model.clock import Clock
 from headrace.model.errors import (
@@ -130,10 +130,10 @@ class SftpStore(Store):
     async def piece(self, file: asyncssh.SFTPClientFile, start: int, length: int, key: str) -> bytes:
         """Bytes of an open file. Raises `VersionChanged` where it has become shorter."""
         with self._client.translated(key):
-            data = await file.read(length, start)
+            data = cast("bytes", await file.read(length, start))  # opened as binary
         if len(data) != length:
             raise VersionChanged(f"{key!r} became shorter while it was read", path=key)
-        return bytes(data)
+        return data
 
     async def shut(self, file: asyncssh.SFTPClientFile) -> None:
         """Close an open file; a lost connection has closed it."""
