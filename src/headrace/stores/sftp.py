@@ -31,6 +31,7 @@ from headrace.stores.keys import check_key, check_text, cut_range
 from headrace.stores.sftp_client import SftpClient
 from headrace.stores.store import Store
 from headrace.stores.tree_listing import OWN, FileStatus, Tree, list_page
+from headrace.stores.writes import whole
 
 if TYPE_CHECKING:
     import asyncssh
@@ -100,7 +101,7 @@ class SftpStore(Store):
         only_new = await self._only_new(key, condition)
         aside = f"{self._root}/{OWN}/new/{uuid.uuid4().hex}"
         try:
-            await self._put_aside(aside, body)
+            await self._put_aside(aside, body, key)
             await self._publish(aside, path, key, only_new=only_new)
         except BaseException:  # whatever it is: tidied up here, raised on
             await self._discard(aside)
@@ -175,7 +176,7 @@ class SftpStore(Store):
                 raise ConditionFailed(f"{key!r} is there already", path=key)
         return True
 
-    async def _put_aside(self, aside: str, body: Body) -> None:
+    async def _put_aside(self, aside: str, body: Body, key: str) -> None:
         import asyncssh  # noqa: PLC0415  an extra
 
         await self._client.make_directories(aside.rpartition("/")[0])
@@ -183,7 +184,7 @@ class SftpStore(Store):
         length = 0
         held = bytearray()
         try:
-            async for piece in body:
+            async for piece in whole(body, key):
                 held += piece
                 length += len(piece)
                 if len(held) >= _CHUNK_BYTES:
@@ -193,8 +194,6 @@ class SftpStore(Store):
                 await file.fsync()
         finally:
             await self.shut(file)
-        if body.length not in (None, length):
-            raise Unavailable(f"{aside}: the body ended after {length} of {body.length} bytes", path=aside)
         found = await self._client.status(aside)
         if found.size != length:
             raise Unavailable(f"{aside}: the server has {found.size} of the {length} bytes that were written", path=aside)

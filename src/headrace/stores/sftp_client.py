@@ -112,15 +112,25 @@ class SftpClient:
                 raise
 
     async def make_directories(self, path: str) -> None:
-        """Make a directory and those above it. Raises `InvalidKey` where a file lies in the way."""
+        """Make a directory and those above it.
+
+        Raises `InvalidKey` where a file lies in the way, and `NotFound` when another removes one of them meanwhile.
+        """
         import asyncssh  # noqa: PLC0415  an extra
 
         session = await self.session()
         with self.translated(path):
             try:
                 await session.makedirs(path.encode(), exist_ok=True)
+                return
             except (asyncssh.SFTPFailure, asyncssh.SFTPNoSuchFile, asyncssh.SFTPNotADirectory) as error:
-                raise InvalidKey(f"{path}: a file lies where a directory is needed", path=path) from error
+                failed = error
+        segments = path.split("/")
+        for count in range(2, len(segments) + 1):
+            above = "/".join(segments[:count])
+            if (await self.status(above)).is_file:
+                raise InvalidKey(f"{path}: a file lies where a directory is needed", path=path) from failed
+        raise NotFound(f"{path}: removed while it was made", path=path) from failed
 
     async def delete(self, path: str) -> None:
         """Remove a file. Raises `NotFound`."""
