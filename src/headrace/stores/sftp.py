@@ -196,7 +196,7 @@ class SftpStore(Store):
             await self.shut(file)
         found = await self._client.status(aside)
         if found.size != length:
-            raise Unavailable(f"{aside}: the server has {found.size} of the {length} bytes that were written", path=aside)
+            raise Unavailable(f"{aside!r}: the server has {found.size} of the {length} bytes that were written", path=aside)
 
     async def _append(self, file: asyncssh.SFTPClientFile, held: bytearray, length: int, aside: str) -> None:
         if held:
