@@ -72,7 +72,8 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Address of the store, such as `https://s3.example.com:9000`; empty: the cloud's own for the region."""
     credentials: str = ""
     """By reference only: `env:PREFIX` (PREFIX_ACCESS_KEY_ID and PREFIX_SECRET_ACCESS_KEY), `file:PATH` (two lines: key id,
-    secret), `profile:NAME`, `instance`, `anonymous`; empty: the usual AWS variables."""
+    secret), `profile:NAME`, `instance`, `anonymous`; empty: the usual AWS variables. Web servers, databases, SFTP and Swift
+    take PREFIX_USERNAME and PREFIX_PASSWORD, and what their pages under docs/how-to tell."""
     region: str = "us-east-1"
     """The region that requests to the store are signed for."""
     freshness: str = "30s"
