@@ -42,7 +42,7 @@ _LOOKS = 3
 _PIECE_BYTES = 1 << 20
 _CHUNK_BYTES = 4 << 20
 _NAME_BYTES = 255
-_TRIES = 5
+_TRIES = 10
 
 
 class SftpStore(Store):
@@ -55,6 +55,7 @@ class SftpStore(Store):
         self._root = root
         self._clock = clock
         self._sleep = sleep
+        self._publishing = 0
 
     async def info(self, key: str) -> ObjectInfo:
         path = self._path(key)
@@ -102,7 +103,11 @@ class SftpStore(Store):
         aside = f"{self._root}/{OWN}/new/{uuid.uuid4().hex}"
         try:
             await self._put_aside(aside, body, key)
-            await self._publish(aside, path, key, only_new=only_new)
+            self._publishing += 1  # no directory is taken away under it
+            try:
+                await self._publish(aside, path, key, only_new=only_new)
+            finally:
+                self._publishing -= 1
         except BaseException:  # whatever it is: tidied up here, raised on
             await self._discard(aside)
             raise
@@ -232,9 +237,9 @@ class SftpStore(Store):
             await asyncio.shield(asyncio.ensure_future(self._client.delete(path)))
 
     async def _prune(self, path: str) -> None:
-        """Remove the directories that a removal left empty, as far as that is allowed."""
+        """Remove the directories that a removal left empty, as far as that is allowed and no write is on its way."""
         directory = path.rpartition("/")[0]
-        while len(directory) > len(self._root):
+        while len(directory) > len(self._root) and not self._publishing:
             try:
                 await self._client.delete_directory(directory)
             except HeadraceError:
