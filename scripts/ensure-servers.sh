@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs the real servers that tests run against and that no Python package brings: Ceph RGW (Debian),
-# Azurite (npm) and HDFS (jars of an old PySpark, and of Debian).
+# Installs the real servers that tests run against and that no Python package brings: Ceph RGW, nginx, OpenSSH and
+# PostgreSQL (Debian), Azurite (npm), OpenStack Swift (an environment of its own) and HDFS (jars of an old PySpark, and of Debian).
 # Idempotent; returns at once when all is there. SeaweedFS and the GCS emulator come with the development lock.
 set -eu
 cd "$(dirname "$0")/.."
 
-wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace slowhttptest fuse3"
+wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace slowhttptest fuse3 openssh-server postgresql liberasurecode1 memcached"
 wanted="$wanted openjdk-17-jre-headless libjersey1-core-java libjersey1-server-java libjersey1-servlet-java"
 [ "${1:-}" = bench ] && wanted="$wanted wrk"
 missing=""
@@ -37,6 +37,12 @@ fi
 if [ ! -x .servers/node_modules/.bin/azurite ]; then
     mkdir -p .servers
     npm install --prefix .servers --no-audit --no-fund --no-save --loglevel=error azurite@3.35.0 >/dev/null
+fi
+
+if [ ! -x .servers/swift/bin/swift-proxy-server ]; then
+    mkdir -p .servers
+    "${PYTHON:-python3}" -m venv .servers/swift
+    .servers/swift/bin/python -m pip install -q 'swift==2.38.3' 'setuptools<81' >/dev/null
 fi
 
 # PySpark 2.4.8 carries Hadoop 2.7.3 with its servers: the last release on PyPI that does. Only the jars that they need are kept.

@@ -1,10 +1,10 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.model.objects import CommonPrefix, Listing, ObjectInfo, Version
 from headrace.stores.contract_listing import expected
 from headrace.stores.keys import rolled_up
-from headrace.stores.merging import PageMerger
+from headrace.stores.merging import PageMerger, page_of
 
 KEYS = st.lists(st.text("ab/-é", min_size=1, max_size=4), unique=True, max_size=30)
 
@@ -61,3 +61,21 @@ def test_hidden_keys_are_left_out_whatever_rolls_them_up(
             break
         after = page.after
     assert got == expected(keys, prefix, delimiter)
+
+
+@settings(deadline=None)
+@given(
+    st.sets(st.text("ab/-é\U0001f600\uff5e", min_size=1, max_size=5), max_size=12),
+    st.text("ab/-", max_size=2),
+    st.sampled_from(["", "/", "-", "a/"]),
+    st.text("ab/-é", max_size=3),
+    st.integers(1, 5),
+)
+def test_a_page_of_objects_at_hand_is_what_the_model_lists(
+    keys: set[str], prefix: str, delimiter: str, after: str, limit: int
+) -> None:
+    objects = [ObjectInfo(key, 1, Version("v")) for key in keys]
+    page = page_of(objects, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
+    wanted = expected(sorted(keys), prefix, delimiter, after)
+    assert [(entry.key, isinstance(entry, CommonPrefix)) for entry in page.entries] == wanted[:limit]
+    assert page.after == (wanted[limit - 1][0] if len(wanted) > limit else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -204,6 +205,32 @@ async def test_the_spool_is_bounded_and_what_lost_its_place_is_made_again(base: 
         assert len(await read_all(store, info.key, version=info.version)) == info.size
     with pytest.raises(NoSpace, match="raise spool"):
         await store.info("tables/huge.parquet")
+
+
+async def test_only_residency_disk_spools_to_one(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.run("CREATE TABLE t (x)", "INSERT INTO t VALUES (1)")
+    made: list[object] = []
+    temporary = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: made.append(file := temporary()) or file)
+    for residency in (Residency.MEMORY, Residency.NONE):
+        await read_all(base.open(residency=residency), "tables/t.parquet")
+    assert made == []
+    await read_all(base.open(residency=Residency.DISK), "tables/t.parquet")
+    assert len(made) == 1
+
+
+async def test_a_mount_that_is_taken_away_ends_what_it_reads(base: Base) -> None:
+    (base.queries / "long.sql").write_text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000000) SELECT sum(i) AS s FROM n"
+    )
+    store = base.open()
+    look = asyncio.ensure_future(store.info("queries/long.parquet"))
+    while not (isinstance(store, SqlStore) and store._turn.locked() and not store._waiting):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    await asyncio.wait_for(store.close(), 10)
+    with pytest.raises(HeadraceError):
+        await look
 
 
 async def test_memory_holds_one_row_group_not_the_table(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,12 +66,14 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     store: str = ""
     """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://bucket/prefix`, `gs://` (all of a project's), `az://container/prefix`,
     `az://` (all of an account's), `file:///…`, `webhdfs://namenode:port/path`, `http://host/path` or `https://…` (read-only),
-    `sql:///path/file.db` or `sql://host:port/database/schema` (read-only), `sftp://host:port/path`."""
+    `sql:///path/file.db` or `sql://host:port/database/schema` (read-only), `sftp://host:port/path`,
+    `swift://container/prefix`."""
     endpoint: str = ""
     """Address of the store, such as `https://s3.example.com:9000`; empty: the cloud's own for the region."""
     credentials: str = ""
     """By reference only: `env:PREFIX` (PREFIX_ACCESS_KEY_ID and PREFIX_SECRET_ACCESS_KEY), `file:PATH` (two lines: key id,
-    secret), `profile:NAME`, `instance`, `anonymous`; empty: the usual AWS variables."""
+    secret), `profile:NAME`, `instance`, `anonymous`; empty: the usual AWS variables. Web servers, databases, SFTP and Swift
+    take PREFIX_USERNAME and PREFIX_PASSWORD, and what their pages under docs/how-to tell."""
     region: str = "us-east-1"
     """The region that requests to the store are signed for."""
     freshness: str = "30s"

@@ -23,6 +23,7 @@ _MODULES = {
     "swebhdfs": "headrace.stores.hdfs_open",
     "http": "headrace.stores.web_open",
     "https": "headrace.stores.web_open",
+    "swift": "headrace.stores.swift",
     "sftp": "headrace.stores.sftp_open",
     "sql": "headrace.stores.sql_open",
     "file": "headrace.stores.file_open",

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from headrace.model.clock import Clock
 from headrace.model.errors import (
@@ -31,6 +31,7 @@ from headrace.stores.keys import check_key, check_text, cut_range
 from headrace.stores.sftp_client import SftpClient
 from headrace.stores.store import Store
 from headrace.stores.tree_listing import OWN, FileStatus, Tree, list_page
+from headrace.stores.writes import whole
 
 if TYPE_CHECKING:
     import asyncssh
@@ -41,7 +42,7 @@ _LOOKS = 3
 _PIECE_BYTES = 1 << 20
 _CHUNK_BYTES = 4 << 20
 _NAME_BYTES = 255
-_TRIES = 5
+_TRIES = 10
 
 
 class SftpStore(Store):
@@ -54,6 +55,7 @@ class SftpStore(Store):
         self._root = root
         self._clock = clock
         self._sleep = sleep
+        self._publishing = 0
 
     async def info(self, key: str) -> ObjectInfo:
         path = self._path(key)
@@ -100,8 +102,12 @@ class SftpStore(Store):
         only_new = await self._only_new(key, condition)
         aside = f"{self._root}/{OWN}/new/{uuid.uuid4().hex}"
         try:
-            await self._put_aside(aside, body)
-            await self._publish(aside, path, key, only_new=only_new)
+            await self._put_aside(aside, body, key)
+            self._publishing += 1  # no directory is taken away under it
+            try:
+                await self._publish(aside, path, key, only_new=only_new)
+            finally:
+                self._publishing -= 1
         except BaseException:  # whatever it is: tidied up here, raised on
             await self._discard(aside)
             raise
@@ -130,10 +136,10 @@ class SftpStore(Store):
     async def piece(self, file: asyncssh.SFTPClientFile, start: int, length: int, key: str) -> bytes:
         """Bytes of an open file. Raises `VersionChanged` where it has become shorter."""
         with self._client.translated(key):
-            data = await file.read(length, start)
+            data = cast("bytes", await file.read(length, start))  # opened as binary
         if len(data) != length:
             raise VersionChanged(f"{key!r} became shorter while it was read", path=key)
-        return bytes(data)
+        return data
 
     async def shut(self, file: asyncssh.SFTPClientFile) -> None:
         """Close an open file; a lost connection has closed it."""
@@ -175,7 +181,7 @@ class SftpStore(Store):
                 raise ConditionFailed(f"{key!r} is there already", path=key)
         return True
 
-    async def _put_aside(self, aside: str, body: Body) -> None:
+    async def _put_aside(self, aside: str, body: Body, key: str) -> None:
         import asyncssh  # noqa: PLC0415  an extra
 
         await self._client.make_directories(aside.rpartition("/")[0])
@@ -183,7 +189,7 @@ class SftpStore(Store):
         length = 0
         held = bytearray()
         try:
-            async for piece in body:
+            async for piece in whole(body, key):
                 held += piece
                 length += len(piece)
                 if len(held) >= _CHUNK_BYTES:
@@ -193,11 +199,9 @@ class SftpStore(Store):
                 await file.fsync()
         finally:
             await self.shut(file)
-        if body.length not in (None, length):
-            raise Unavailable(f"{aside}: the body ended after {length} of {body.length} bytes", path=aside)
         found = await self._client.status(aside)
         if found.size != length:
-            raise Unavailable(f"{aside}: the server has {found.size} of the {length} bytes that were written", path=aside)
+            raise Unavailable(f"{aside!r}: the server has {found.size} of the {length} bytes that were written", path=aside)
 
     async def _append(self, file: asyncssh.SFTPClientFile, held: bytearray, length: int, aside: str) -> None:
         if held:
@@ -233,9 +237,9 @@ class SftpStore(Store):
             await asyncio.shield(asyncio.ensure_future(self._client.delete(path)))
 
     async def _prune(self, path: str) -> None:
-        """Remove the directories that a removal left empty, as far as that is allowed."""
+        """Remove the directories that a removal left empty, as far as that is allowed and no write is on its way."""
         directory = path.rpartition("/")[0]
-        while len(directory) > len(self._root):
+        while len(directory) > len(self._root) and not self._publishing:
             try:
                 await self._client.delete_directory(directory)
             except HeadraceError:

@@ -80,7 +80,7 @@ class SftpClient:
                 elif attributes.type in (_DIRECTORY, _REGULAR):
                     found.append(_status(name, attributes))
                 if len(found) > _MAX_NAMES:
-                    raise Unsupported(f"{path}: more than {_MAX_NAMES} names in one directory: mount those below it", path=path)
+                    raise Unsupported(f"{path!r}: more than {_MAX_NAMES} names in one directory: mount those below it", path=path)
         return found, False
 
     async def open(self, path: str, mode: str) -> asyncssh.SFTPClientFile:
@@ -108,19 +108,29 @@ class SftpClient:
                 await session.rename(source.encode(), target.encode())
             except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists) as error:
                 if await session.exists(target.encode()):
-                    raise Conflict(f"{target} is there already", path=target) from error
+                    raise Conflict(f"{target!r} is there already", path=target) from error
                 raise
 
     async def make_directories(self, path: str) -> None:
-        """Make a directory and those above it. Raises `InvalidKey` where a file lies in the way."""
+        """Make a directory and those above it.
+
+        Raises `InvalidKey` where a file lies in the way, and `NotFound` when another removes one of them meanwhile.
+        """
         import asyncssh  # noqa: PLC0415  an extra
 
         session = await self.session()
         with self.translated(path):
             try:
                 await session.makedirs(path.encode(), exist_ok=True)
+                return
             except (asyncssh.SFTPFailure, asyncssh.SFTPNoSuchFile, asyncssh.SFTPNotADirectory) as error:
-                raise InvalidKey(f"{path}: a file lies where a directory is needed", path=path) from error
+                failed = error
+        segments = path.split("/")
+        for count in range(2, len(segments) + 1):
+            above = "/".join(segments[:count])
+            if (await self.status(above)).is_file:
+                raise InvalidKey(f"{path!r}: a file lies where a directory is needed", path=path) from failed
+        raise NotFound(f"{path!r}: removed while it was made", path=path) from failed
 
     async def delete(self, path: str) -> None:
         """Remove a file. Raises `NotFound`."""
@@ -214,10 +224,10 @@ class SftpClient:
         )
         for types, kind in kinds:
             if isinstance(error, types):
-                return kind(f"{where}: {path}: {line or type(error).__name__}", path=path)
+                return kind(f"{where}: {path!r}: {line or type(error).__name__}", path=path)
         if isinstance(error, TimeoutError):
             line = f"no connection within {place.connect_timeout_s:g} s"
-        return Unavailable(f"{where}: {path}: {line or type(error).__name__}", path=path)
+        return Unavailable(f"{where}: {path!r}: {line or type(error).__name__}", path=path)
 
     @staticmethod
     def _missing() -> tuple[type[Exception], ...]:

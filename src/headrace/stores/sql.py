@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import msgspec
 
 from headrace.model.clock import Clock
-from headrace.model.errors import AccessDenied, NotFound, VersionChanged
+from headrace.model.errors import AccessDenied, NotFound, Unavailable, VersionChanged
 from headrace.model.objects import ByteRange, Entry, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
 from headrace.stores.keys import check_key, check_text, cut_range
 from headrace.stores.merging import page_of
 from headrace.stores.sql_parquet import Made, make_parquet
-from headrace.stores.sql_source import Relation, SqlSource, named_queries
+from headrace.stores.sql_source import Batch, Relation, SqlSource, named_queries
 from headrace.stores.store import Store
 
 T = TypeVar("T")
 _PIECE_BYTES = 1 << 20
+_INTERRUPT_S = 0.2
 _CONTENT_TYPE = "application/vnd.apache.parquet"
 
 
@@ -97,8 +98,11 @@ class SqlStore(Store):
         if self._is_closed:
             return
         self._is_closed = True
-        async with self._turn:
-            await self._in_thread(self._source.close)
+        turn = asyncio.ensure_future(self._turn.acquire())
+        while not (await asyncio.wait({turn}, timeout=_INTERRUPT_S))[0]:
+            await asyncio.to_thread(self._source.interrupt)
+        await self._in_thread(self._source.close)
+        self._turn.release()
         self._thread.shutdown(wait=False)
         self._known.clear()
 
@@ -128,6 +132,7 @@ class SqlStore(Store):
         return [*self._source.relations(), *named_queries(self._queries)]
 
     def _made_now(self, key: str, known: _Known | None) -> _Known:
+        self._check_open()
         relation = next((one for one in self._relations() if one.key == key), None)
         if relation is None:
             raise NotFound(f"there is no {key!r}: no such table or query", path=key)
@@ -137,7 +142,12 @@ class SqlStore(Store):
         if known is not None and is_provable and known.mark == self._source.mark():
             return known
         with self._source.read(relation) as rows:
-            made = make_parquet(key, rows, limit_bytes=self._spool.limit_bytes, on_disk=self._spool.on_disk)
+            made = make_parquet(
+                key,
+                rows._replace(batches=self._until_closed(rows.batches)),
+                limit_bytes=self._spool.limit_bytes,
+                on_disk=self._spool.on_disk,
+            )
         if known is not None and known.info.version.token == f"etag:{made.token}":
             return _Known(known.info, rows.mark, known.made or made)
         info = ObjectInfo(
@@ -149,6 +159,15 @@ class SqlStore(Store):
             content_type=_CONTENT_TYPE,
         )
         return _Known(info, rows.mark, made)
+
+    def _until_closed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._check_open()
+            yield batch
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unavailable("the mount was taken away while its database was read")
 
     def _keep(self, key: str, known: _Known) -> None:
         self._known[key] = known

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _GROUP_ROWS = 32_768
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 16 << 20
 _DECIMAL = re.compile(r"decimal128\((\d+), (\d+)\)")
 
 

@@ -99,6 +99,14 @@ class PostgresSource(SqlSource):
                 cursor.execute(statement.encode())
                 yield Rows(mark, columns, in_batches(cursor.fetchmany))
 
+    def interrupt(self) -> None:
+        import psycopg  # noqa: PLC0415  an extra
+
+        connection = self._connection
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):  # it is over, or the connection is
+                connection.cancel()
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()

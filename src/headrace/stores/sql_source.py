@@ -17,6 +17,9 @@ MAX_QUERY_BYTES = 64 * 1024
 _MAX_QUERIES = 10_000
 _FETCHED_ROWS = 256
 
+Batch = Sequence[tuple[object, ...]]
+"""Some rows, as tuples of values."""
+
 
 class Relation(msgspec.Struct, frozen=True):
     """A table, a view or a named query."""
@@ -45,7 +48,7 @@ class Rows(NamedTuple):
     mark: str
     """That of the snapshot."""
     columns: Sequence[Column]
-    batches: Iterator[Sequence[tuple[object, ...]]]
+    batches: Iterator[Batch]
     """Some hundred rows each, drawn from the database as they are asked for."""
 
 
@@ -63,6 +66,10 @@ class SqlSource(ABC):
     @abstractmethod
     def read(self, relation: Relation) -> AbstractContextManager[Rows]:
         """The rows of a relation in one snapshot, which lasts as long as the context."""
+
+    @abstractmethod
+    def interrupt(self) -> None:
+        """End the statement that runs, if any, with `Unavailable`. May be called from any thread."""
 
     @abstractmethod
     def close(self) -> None:
@@ -99,7 +106,7 @@ def _query(path: Path) -> str:
     return text.strip().rstrip(";")
 
 
-def in_batches(fetch_many: object) -> Iterator[Sequence[tuple[object, ...]]]:
+def in_batches(fetch_many: object) -> Iterator[Batch]:
     """What a cursor's `fetchmany` yields until it is empty."""
     while batch := fetch_many(_FETCHED_ROWS):  # type: ignore[operator]  # drivers type it each in their own way
         yield batch

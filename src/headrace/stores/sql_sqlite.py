@@ -53,6 +53,11 @@ class SqliteSource(SqlSource):
             finally:
                 connection.rollback()
 
+    def interrupt(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
