@@ -214,8 +214,9 @@ def render(tests: list[str], page: Page) -> str:
         "# Conformance", "",
         "What a selection of the public suite [ceph/s3-tests](https://github.com/ceph/s3-tests) says of Headrace. `make s3-tests SUITE=<checkout>`"
         " runs it again and writes this page; the suite itself is no part of the project. The store is an account mount at `/` with"
-        ' `create_buckets = true`, `write = "through"`, `freshness = "verify"` and `anonymous = true`. Against a store itself, the suite'
-        " has one user's keys for all of its users.", "",
+        ' `create_buckets = true`, `write = "through"`, `freshness = "verify"` and, over a directory, `acls = true`, else'
+        " `anonymous = true`. Against a store itself, the suite has one user's keys for all of its users. Where the suite wants"
+        " another answer than Amazon S3 documents, S3's is given, and the test fails.", "",
         *[f"- Over {name}: {line}" for name, line in page.runs.items()], "",
         f"| Test | {' | '.join(columns)} | Reason |", "|---" * (len(columns) + 2) + "|",
     ]  # fmt: skip
