@@ -138,5 +138,5 @@ async def test_37_slow_clients_are_cut_and_others_are_served_as_before(
     # A reader's first window may still have moved, so it is cut with the second.
     assert took < OPENED_S + 2 * DEADLINE_S + 2.0
     assert held < SLOW_CLIENTS * KERNEL_BYTES
-    assert len(beside) >= 300
+    assert len(beside) >= 100
     assert p99(beside) <= 2 * max(p99(alone), NOISE_S), served
