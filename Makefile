@@ -6,7 +6,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile
 
-.PHONY: help run demo-venv test-venv bench-venv servers lint types check test test-rest test-all bench s3-tests lock clean
+.PHONY: help run demo-venv test-venv bench-venv servers lint types check test test-rest test-all bench s3-tests s3fs-tests lock clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ bench: bench-venv ## ratios against the peers, written to docs/PERFORMANCE.md
 
 s3-tests: test-venv ## a checkout of ceph/s3-tests (SUITE=…) against Headrace, written to docs/CONFORMANCE.md (ARGS: see the script)
 	$(BIN)/python benchmarks/s3_tests.py --suite $(SUITE) $(ARGS)
+
+s3fs-tests: test-venv ## the suite of a checkout of s3fs (SUITE=…) against Headrace over a directory (ARGS: see the script)
+	$(BIN)/python benchmarks/s3fs_tests.py --suite $(SUITE) $(ARGS)
 
 lock: ## renew the exact versions under requirements/
 	scripts/lock.sh

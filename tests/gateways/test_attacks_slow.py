@@ -22,8 +22,8 @@ SLOW_CLIENTS = 300
 OPENED_S = 2.0
 SMALL = b"0123456789abcdef" * 256
 PACE_S = 0.005
-NOISE_S = 0.01
-"""A p99 below this is the machine's own unrest while other tests run beside: twice as much says nothing about the server."""
+NOISE_S = 0.002
+"""A p99 below this is the machine's own unrest: twice as much says nothing about the server."""
 KERNEL_BYTES = 2 << 20
 """What the kernel may hold for each slow client: unsent bytes are bounded here, what a client has not read by its own window."""
 
@@ -59,17 +59,30 @@ def connections(port: int) -> int:
 
 
 class Honest:
-    """One client on one connection that reads a small warm object at a steady pace."""
+    """One client on one connection that reads a small warm object at a steady pace.
 
-    def __init__(self, client: RawClient) -> None:
+    What it waits for is told by the CPU time that the server's event loop spends between the question and the answer: on the
+    question, and on whatever it does before it comes to it. Other processes on the machine make the wait longer, but not that.
+    """
+
+    def __init__(self, client: RawClient, worker_pid: int) -> None:
         self._client = client
+        self._loop = Path(f"/proc/{worker_pid}/schedstat")
+        self.waited: list[float] = []
+        """Seconds that the reads took, on the wall."""
 
     async def ask(self) -> float:
-        """Seconds that one read took."""
+        """Seconds of the server that one read took."""
+        before = self._spent_s()
         answer = await self._client.get("/data/small")
+        served_s = self._spent_s() - before
         assert answer.body == SMALL
+        self.waited.append(answer.seconds)
         await asyncio.sleep(PACE_S)
-        return answer.seconds
+        return served_s
+
+    def _spent_s(self) -> float:
+        return int(self._loop.read_text().split()[0]) / 1e9
 
     async def seconds(self, count: int) -> list[float]:
         return [await self.ask() for _ in range(count)]
@@ -100,7 +113,7 @@ async def test_37_slow_clients_are_cut_and_others_are_served_as_before(
     program = require("slowhttptest")
     size = ("-c", str(SLOW_CLIENTS), "-r", str(int(SLOW_CLIENTS / OPENED_S)), "-l", "20", "-v", "1")
     async with RawClient(Signer(node.data, node.key_id, node.secret)) as client:
-        honest = Honest(client)
+        honest = Honest(client, node.worker_pids()[0])
         alone = await honest.seconds(300)
         attack = Child([program, *options, *size, "-u", f"{node.data_url}/data/large"], tmp_path / "slowhttptest.log")
         try:
@@ -119,13 +132,11 @@ async def test_37_slow_clients_are_cut_and_others_are_served_as_before(
         took = time.monotonic() - started
         alone += await honest.seconds(300)
     print(f"the kernel held {held >> 20} MiB")
-    print(f"p99 alone {p99(alone) * 1e3:.2f} ms, beside {p99(beside) * 1e3:.2f} ms of {len(beside)}; {most} cut in {took:.1f} s")
+    served = f"alone {p99(alone) * 1e3:.2f} ms, beside {p99(beside) * 1e3:.2f} ms of {len(beside)}"
+    print(f"p99 of the server's time {served} (on the wall {p99(honest.waited) * 1e3:.2f} ms); {most} cut in {took:.1f} s")
     assert most > 0.8 * SLOW_CLIENTS, "the attack did not happen"
     # A reader's first window may still have moved, so it is cut with the second.
     assert took < OPENED_S + 2 * DEADLINE_S + 2.0
     assert held < SLOW_CLIENTS * KERNEL_BYTES
-    # Other tests run beside this one and slow everybody for a while: the quietest quarter tells of the server.
-    quarter = len(beside) // 4
-    quietest = min(p99(beside[start : start + quarter]) for start in range(0, 4 * quarter, quarter))
-    assert quarter >= 100
-    assert quietest <= 2 * max(p99(alone), NOISE_S)
+    assert len(beside) >= 100
+    assert p99(beside) <= 2 * max(p99(alone), NOISE_S), served

@@ -230,6 +230,11 @@ def test_one_member_of_a_union_that_stays_in_memory_keeps_the_whole_union_there(
     assert may_hand_over(MountSpec("/u", union=members[:1]))
 
 
+def test_what_is_granted_object_by_object_is_not_handed_over() -> None:
+    assert may_hand_over(MountSpec("/", "file:///srv"))
+    assert not may_hand_over(MountSpec("/", "file:///srv", acls=True))
+
+
 async def test_a_descriptor_that_can_be_written_through_stays(desk: Desk) -> None:
     desk.store.warm("k")
     page = desk.store.pages["k", (await desk.store.info("k")).version][0]
