@@ -21,9 +21,11 @@ from headrace.stores.az_requests import AzRequests
 from headrace.stores.az_uploads import AzUploads
 from headrace.stores.az_write import AzWrites
 from headrace.stores.az_xml import BlobPage, parse_blob_page
+from headrace.stores.cloud_uploads import CloudUploads
 from headrace.stores.http import Http, HttpReading, body_range, range_header
 from headrace.stores.keys import check_text, cut_range
 from headrace.stores.merging import PageMerger
+from headrace.stores.multipart import Multipart
 from headrace.stores.parts import part_bounds
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.store import Store
@@ -73,7 +75,8 @@ class AzStore(BucketStore):
         self._own = own
         self._writes = AzWrites(requests)
         self._copies = AzCopies(requests, self._writes)
-        self._uploads = AzUploads(requests, self._writes, own, min_part_bytes, self._read)
+        steps = AzUploads(requests, self._writes, own, self._read)
+        self._uploads = CloudUploads(steps, requests.clock, min_part_bytes, self._read)
         self._markers: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
     async def info(self, key: str) -> ObjectInfo:
@@ -169,7 +172,7 @@ class AzStore(BucketStore):
         check_az_key(key, self._own)
         await self._writes.set_tags(key, tags)
 
-    def multipart(self) -> AzUploads:
+    def multipart(self) -> Multipart:
         return self._uploads
 
     async def close(self) -> None:

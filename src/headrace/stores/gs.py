@@ -14,6 +14,7 @@ from headrace.model.reading import Reading
 from headrace.model.uploads import MIN_PART_BYTES
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.account_copies import BucketStore, CopyingAccountStore
+from headrace.stores.cloud_uploads import CloudUploads
 from headrace.stores.gs_auth import google_tokens
 from headrace.stores.gs_buckets import GsBuckets
 from headrace.stores.gs_copy import copy
@@ -24,6 +25,7 @@ from headrace.stores.gs_write import GsWrites
 from headrace.stores.http import Http, HttpReading, body_range, range_header
 from headrace.stores.keys import check_text, cut_range
 from headrace.stores.merging import PageMerger
+from headrace.stores.multipart import Multipart
 from headrace.stores.parts import part_bounds
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.store import Store
@@ -79,7 +81,7 @@ class GsStore(BucketStore):
         self._requests = requests
         self._own = own
         self._writes = GsWrites(requests)
-        self._uploads = GsUploads(requests, own, min_part_bytes, self._read_version)
+        self._uploads = CloudUploads(GsUploads(requests, own), requests.clock, min_part_bytes, self._read_version)
 
     async def info(self, key: str) -> ObjectInfo:
         check_gs_key(key, self._own)
@@ -174,7 +176,7 @@ class GsStore(BucketStore):
         check_gs_key(key, self._own)
         await self._writes.set_tags(key, tags)
 
-    def multipart(self) -> GsUploads:
+    def multipart(self) -> Multipart:
         return self._uploads
 
     async def close(self) -> None:
