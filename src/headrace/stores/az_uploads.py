@@ -188,6 +188,7 @@ class AzUploads(Steps[AzBegun, AzHeldPart, ObjectInfo]):
             marker = page.marker
             if not marker:
                 return
+        raise Unavailable(f"az {self._requests.container}: the service's list of uploads does not get ahead, try again")
 
     async def sweep(self) -> None:
         oldest_s = self._requests.clock.time() - UPLOAD_AGE_S

@@ -39,6 +39,7 @@ from headrace.stores.parts import (
     check_number,
     check_within,
     named_parts,
+    part_bounds,
     parts_checksums,
     upload_order,
 )
@@ -164,6 +165,12 @@ class CloudUploads(Multipart, Generic[B, H, J]):
         if found.info.version != info.version:
             raise VersionChanged(f"{info.key!r} is now {found.info.version.token}, not {info.version.token}", path=info.key)
         return found.kept
+
+    async def part_of(self, info: ObjectInfo, number: int) -> ByteRange | None:
+        """`Store.part` for an object of several parts that are remembered; else None."""
+        if info.parts <= 1 or number > info.parts:
+            return None
+        return part_bounds((await self.made_from(info)).part_sizes, number)
 
     async def complete(
         self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
