@@ -23,9 +23,10 @@ class CacheWrites(Store):
 
     def __init__(self, cached: CachedStore) -> None:
         self.cached = cached
-        self._past = PastCache(cached)
+        self._inner = cached.inner
         self._keeping: set[asyncio.Task[None]] = set()
         self.peek = cached.peek  # type: ignore[method-assign]  # one call less on the path of every warm read
+        self._past = PastCache(cached)
 
     async def info(self, key: str) -> ObjectInfo:
         return await self.cached.info(key)
@@ -63,7 +64,7 @@ class CacheWrites(Store):
         return self._past.multipart()
 
     def buckets(self) -> Buckets:
-        return self.cached.inner.buckets()
+        return self._inner.buckets()
 
     async def close(self) -> None:
         for task in self._keeping:
