@@ -38,6 +38,7 @@ class WritingFileSystem(AsyncFileSystem):  # type: ignore[misc]  # fsspec ships 
     """Writing through Headrace. Buckets are made where a mount allows it; directories need no making.
 
     Within a transaction what is written appears when it ends, one object after the other; removals and copies are at once.
+    Signatures are fsspec's own: where one ends in `**kwargs`, callers pass what other filesystems take, and it is passed over.
     """
 
     session: Session

@@ -20,7 +20,7 @@ from headrace.model.errors import SettingsError
 from headrace.model.objects import ByteRange, Version
 from headrace.model.sigv4 import SigningIdentity, UnsignedRequest, presign_query, quote_path
 from headrace.namespace.namespace import Namespace
-from headrace.node.home import Home, read_addresses
+from headrace.node.home import Home, reachable, read_addresses
 from headrace.settings import CONFIG_NAME, Settings, load_settings
 
 Mode = Literal["auto", "remote", "embedded"]
@@ -95,12 +95,6 @@ def _answers(endpoint: str) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(_address(endpoint), _PROBE_S):
         return True
     return False
-
-
-def _reachable(listen: str) -> str:
-    host, _, port = listen.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 (read, not bound)
-    return f"http://{host}:{port}"
 
 
 class Session:
@@ -246,7 +240,7 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
 def _own_endpoint(settings: Settings) -> str:
     """Where the node of this home says it answers, else where it would."""
     running = read_addresses(settings.home)
-    return running.data if running is not None else _reachable(settings.server.data_listen)
+    return running.data if running is not None else reachable(settings.server.data_listen)
 
 
 def _choose(endpoint: str, settings: Settings) -> str:

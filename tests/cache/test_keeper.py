@@ -251,6 +251,7 @@ def test_a_device_that_is_full_makes_it_let_go_below_the_capacity(tmp_path: Path
     running.space = Space(free_bytes=0, free_inodes=1 << 20, reserve_bytes=20 * DISK_PAGE)
     eventually(lambda: running.dropped("evicted") >= 20)
     running.space = ROOMY
+    assert running.dropped("evicted") + running.keeper.stats().segments == 50, "what is not counted any more was let go"
 
 
 def test_only_one_keeps_and_the_next_takes_over(tmp_path: Path, keep: Callable[..., Running]) -> None:
@@ -295,6 +296,7 @@ def test_segments_removed_by_others_leave_the_accounts(tmp_path: Path, keep: Cal
     for path in paths[10:]:
         path.unlink()
     eventually(lambda: running.keeper.stats().segments == 0)
+    assert running.dropped("evicted") == 0, "nothing of it is told as evicted"
 
 
 def test_what_cannot_be_unlinked_is_told_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,10 @@ def test_one_writer_at_a_time_and_what_is_not_finished_leaves_nothing(tmp_path: 
 def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "s.new").write_bytes(b"half of something" * 1000)
     write(tmp_path / "s")
-    SnapshotReader(tmp_path / "s").close()
+    reader = SnapshotReader(tmp_path / "s")
+    assert [record for batch in reader.take("") for record in batch] == RECORDS
+    reader.close()
+    assert list(tmp_path.iterdir()) == [tmp_path / "s"]
 
 
 def test_a_disk_that_fails_is_told_and_nothing_is_raised(tmp_path: Path) -> None:

@@ -134,3 +134,5 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     touches = Touches(tmp_path)
     touches.close()
     touches.close()
+    touches.touched("a.w", SALES)
+    assert list(tmp_path.iterdir()) == []

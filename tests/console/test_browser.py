@@ -84,7 +84,9 @@ def test_a_mount_is_shown_as_text_before_any_script_runs(console: ServedConsole,
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
     tab.goto(console.client.login_link)
-    playwright_api.expect(tab.locator("#mounts")).to_contain_text("s3://corp-sales/2026")
+    shown = tab.locator("#mounts")
+    playwright_api.expect(shown).to_contain_text("s3://corp-sales/2026")
+    assert shown.locator("script, img").count() == 0
     context.close()
 
 

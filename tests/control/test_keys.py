@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.control.keys import check_secret, owner_file, owner_key, resolve_keys
+from headrace.control.keys import owner_file, owner_key, resolve_keys
 from headrace.control.settings import KeySpec
 from headrace.model.errors import SettingsError
 
@@ -49,7 +49,8 @@ def test_empty_default_and_example_secrets_refuse_to_start_without_being_shown(s
 
 
 def test_a_good_secret_is_taken() -> None:
-    check_secret("key", "9f8c1b7a6d5e4f3a2b1c0d9e8f7a6b5c")
+    secret = "9f8c1b7a6d5e4f3a2b1c0d9e8f7a6b5c"
+    assert [key.secret for key in resolve_keys((KeySpec("k1", secret),), {})] == [secret]
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,9 @@ async def test_without_its_supervisor_a_worker_ends(tmp_path: Path, seaweedfs_se
         workers = system.every_pid()[1:]
         os.kill(system.node.process.pid, signal.SIGKILL)
         system.node.process.wait()
+        assert len(workers) >= 2
         await until(lambda: not any(alive(pid) for pid in workers), "orphans end", deadline_s=40)
+        assert not await takes_new_requests(system)
 
 
 def alive(pid: int) -> bool:

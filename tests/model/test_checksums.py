@@ -149,7 +149,7 @@ def test_what_is_no_digest(text: str) -> None:
 def test_the_package_for_crcs_is_loaded_when_one_is_met() -> None:
     code = (
         "import sys; from headrace.model.checksums import Algorithm, checksum; checksum(Algorithm.SHA256, b''); "
-        "checksum(Algorithm.CRC32, b''); assert 'awscrt' not in sys.modules; "
-        "checksum(Algorithm.CRC32C, b''); assert 'awscrt' in sys.modules"
+        "checksum(Algorithm.CRC32, b''); print('awscrt' in sys.modules); "
+        "checksum(Algorithm.CRC32C, b''); print('awscrt' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=30).split() == ["False", "True"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headrace.model.errors import SettingsError
-from headrace.node.home import Home, read_addresses
+from headrace.node.home import Home, reachable, read_addresses
 from headrace.node.listen import listen_many, listen_unix, parse_address, show_address
 
 
@@ -61,3 +61,17 @@ def test_a_home_belongs_to_one_node_at_a_time(tmp_path: Path) -> None:
     second.lock()
     second.unlock()
     assert stat.S_IMODE((tmp_path / "h").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("127.0.0.1:9400", "http://127.0.0.1:9400"),
+        (":9400", "http://127.0.0.1:9400"),
+        ("0.0.0.0:9400", "http://127.0.0.1:9400"),
+        ("[::]:9400", "http://[::1]:9400"),
+        ("data.example:80", "http://data.example:80"),
+    ],
+)
+def test_what_listens_everywhere_is_reached_on_this_machine(listen: str, url: str) -> None:
+    assert reachable(listen) == url

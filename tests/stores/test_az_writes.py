@@ -105,12 +105,12 @@ async def test_a_large_upload_is_published_from_its_own_blob(
 ) -> None:
     for module in (az_copy, az_uploads):
         monkeypatch.setattr(module, "LARGEST_AT_ONCE", 1 << 20)
-    upload = await store.multipart().begin("a", Attributes("text/x", metadata=(("owner", "me"),)))
+    upload = await store.multipart().begin("a", Attributes("text/x", metadata=(("owner", "me"), ("target", "b"))))
     parts = tuple([await store.multipart().put(upload, n, BytesBody(LARGE)) for n in (1, 2)])
     info = await store.multipart().complete(upload, parts)
     assert requests.from_url == 1
     assert await read_all(store, "a", ByteRange(len(LARGE) - 5, len(LARGE) + 5)) == LARGE[-5:] + LARGE[:5]
-    assert (info.parts, info.content_type, info.metadata) == (2, "text/x", (("owner", "me"),))
+    assert (info.parts, info.content_type, info.metadata) == (2, "text/x", (("owner", "me"), ("target", "b")))
     assert (await store.list()).entries == (await store.list("a")).entries
 
 

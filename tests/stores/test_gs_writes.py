@@ -7,10 +7,11 @@ from headrace.model.errors import ConditionFailed, CorruptData, InvalidKey, NoSu
 from headrace.model.objects import ByteRange
 from headrace.model.uploads import Part, Upload
 from headrace.model.writing import Attributes, BytesBody, Condition
-from headrace.stores import gs_joining
+from headrace.stores import gs_buckets, gs_joining
 from headrace.stores.contract_hooks import read_all
 from headrace.stores.contract_tools import PiecesBody
 from headrace.stores.gs import GsStore
+from headrace.stores.gs_buckets import GsBuckets
 from headrace.stores.gs_upload_folder import UploadFolder
 from headrace.stores.upload_sweeper import UPLOAD_AGE_S
 from support.cloud_stores import gs_requests, gs_store
@@ -178,3 +179,16 @@ async def test_a_body_that_lies_is_refused_before_the_service_has_all(double: Gc
         with pytest.raises(CorruptData):
             await store.write("a", PiecesBody([LARGE], length))
     assert double.buckets["bucket"] == {}
+
+
+async def test_a_list_of_buckets_that_does_not_end_is_an_error_not_a_part_of_it(
+    double: GcsDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gs_buckets, "_MAX_PAGES", 3)
+    double.next_bucket_page = "again"
+    requests = gs_requests(double.endpoint)
+    with pytest.raises(Unavailable, match="get ahead"):
+        await GsBuckets(requests).list()
+    double.next_bucket_page = ""
+    assert [bucket.name for bucket in await GsBuckets(requests).list()] == ["bucket"]
+    await requests.close()

@@ -92,7 +92,8 @@ def test_every_link_local_address_is_refused_whatever_its_form(low: int, form: s
 @settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_a_literal_or_a_name(text: str) -> None:
-    parse_literal(text)
+    literal = parse_literal(text)
+    assert literal is None or parse_literal(str(literal)) == literal
 
 
 async def test_a_name_that_resolves_to_a_refused_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.model.uploads import Part
+from headrace.model.uploads import MAX_PART_NUMBER, Part
 from headrace.stores.kept_text import NAMES, NOTHING, Kept, fingerprint, kept_of_parts, noted, read_notes
 
 DIGESTS = st.binary(min_size=4, max_size=4).map(lambda data: base64.b64encode(data).decode())
@@ -33,7 +33,9 @@ def test_what_is_noted_is_read_again(
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=40)))
 def test_what_another_wrote_there_says_nothing_or_something_but_never_fails(texts: dict[str, str]) -> None:
-    read_notes(texts).named_parts()
+    kept = read_notes(texts)
+    assert len(kept.named_parts()) == len(kept.part_sizes) <= MAX_PART_NUMBER
+    assert kept.part_sizes == () or len(kept.part_sizes) == kept.parts
 
 
 def test_many_equal_parts_take_little_and_too_many_different_ones_leave_their_number() -> None:

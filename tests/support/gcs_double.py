@@ -53,6 +53,7 @@ class GcsDouble:
     def __init__(self) -> None:
         self.endpoint = ""
         self.buckets: dict[str, dict[str, Held]] = {}
+        self.next_bucket_page = ""
         self.requests: list[tuple[str, str]] = []
         self.lost: list[str] = []
         """Requests whose method and path hold all words of one of these are carried out, but their answer is lost."""
@@ -139,7 +140,8 @@ class GcsDouble:
             return web.Response(status=204)
         assert query["project"] == "test"
         now = datetime.now(UTC).isoformat()
-        return web.json_response({"items": [{"name": name, "timeCreated": now} for name in self.buckets]})
+        items = [{"name": name, "timeCreated": now} for name in self.buckets]
+        return web.json_response({"items": items, "nextPageToken": self.next_bucket_page})
 
     def _upload(self, request: web.Request, bucket: str, query: dict[str, str], body: bytes) -> web.StreamResponse:
         objects = self._bucket_of(bucket)

@@ -204,6 +204,7 @@ async def test_flapping_takes_the_link_down_and_up_by_itself() -> None:
             while link.stats().outages < 3:
                 await asyncio.sleep(0.005)
         task.cancel()
+        assert link.stats().outages >= 3
 
 
 async def test_aborted_and_finished_connections_leave_nothing_behind() -> None:

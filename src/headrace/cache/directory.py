@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from headrace.cache.layout import FORMAT_FILE, PIN_SUFFIX, SUM_SUFFIX, Geometry, SegmentName, parse_segment, tag_of
+from headrace.cache.layout import FORMAT_FILE, SUM_SUFFIX, Geometry, SegmentName, parse_segment, tag_of
 from headrace.cache.touches import Group
 from headrace.model.clock import Clock
 from headrace.model.disk import Disk
@@ -220,16 +220,6 @@ class PageDirectory:
             if len(folder) == 3:
                 parsed = (parse_segment(name) for name in self.disk.names(f"{self.root}/{folder}"))
                 found += [name for name in parsed if name is not None and tag_of(name.object_id) == tag]
-        return found
-
-    def objects_pinned(self, tag: bytes) -> list[bytes]:
-        """The ids of the mount's objects that carry a pin. Raises `OSError`."""
-        found: list[bytes] = []
-        for folder in self.disk.names(self.root):
-            if len(folder) == 3:
-                names = self.disk.names(f"{self.root}/{folder}")
-                ids = (bytes.fromhex(n[: -len(PIN_SUFFIX)]) for n in names if n.endswith(PIN_SUFFIX) and len(n) == 36)
-                found += [object_id for object_id in ids if tag_of(object_id) == tag]
         return found
 
     def close(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from headrace.cache.store import CachedStore
-from headrace.cache.writes import CacheUploads
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
+from headrace.model.uploads import Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.multipart import Multipart
 from headrace.stores.store import Store
@@ -14,8 +14,9 @@ from headrace.stores.store import Store
 class PastCache(Store):
     """The store behind `cached`: nothing that is read or written here makes a page, or room for one.
 
-    What is written voids what was known of its key, in every process of the node, before it is acknowledged. Closing this
-    one closes nothing: the store is still `cached`'s.
+    Whether a write succeeded, failed or has an unknown outcome, what was known of its key is void in every process of the node
+    before it is acknowledged: the key's mark is set, the next read asks. Closing this one closes nothing: the store is still
+    `cached`'s.
     """
 
     def __init__(self, cached: CachedStore) -> None:
@@ -73,4 +74,43 @@ class PastCache(Store):
             self.replaced(key)
 
     def multipart(self) -> Multipart:
-        return CacheUploads(self._inner.multipart(), self._cached)
+        return PastCacheUploads(self._inner.multipart(), self._cached)
+
+
+class PastCacheUploads(Multipart):
+    """Uploads of the store behind `cached`. Only what makes an object seen concerns the cache."""
+
+    def __init__(self, inner: Multipart, cached: CachedStore) -> None:
+        self._inner = inner
+        self._cached = cached
+
+    async def begin(self, key: str, attributes: Attributes = PLAIN, *, checksum: str = "", checksum_type: str = "") -> Upload:
+        return await self._inner.begin(key, attributes, checksum=checksum, checksum_type=checksum_type)
+
+    async def put(self, upload: Upload, number: int, body: Body) -> Part:
+        return await self._inner.put(upload, number, body)
+
+    async def copy(self, upload: Upload, number: int, source: ObjectInfo, byte_range: ByteRange | None = None) -> Part:
+        return await self._inner.copy(upload, number, source, byte_range)
+
+    async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
+        return await self._inner.parts(upload, after=after, limit=limit)
+
+    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
+        return await self._inner.parts_of(info, after=after, limit=limit)
+
+    async def complete(
+        self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
+    ) -> ObjectInfo:
+        try:
+            info = await self._inner.complete(upload, parts, condition=condition, checksums=checksums)
+        finally:
+            self._cached.knowledge.replaced(upload.key)
+        self._cached.knowledge.wrote(upload.key, info)
+        return info
+
+    async def abort(self, upload: Upload) -> None:
+        await self._inner.abort(upload)
+
+    async def list(self, prefix: str = "", *, after: Upload | None = None, limit: int = 1000) -> UploadListing:
+        return await self._inner.list(prefix, after=after, limit=limit)

@@ -1,14 +1,14 @@
-"""CacheWrites: what goes to the store past the cache, so that every process of the node sees it at once."""
+"""CacheWrites: a cached store that takes writes, which go to the store past the cache."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 
+from headrace.cache.past import PastCache
 from headrace.cache.store import CachedStore
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Buffer, Reading
-from headrace.model.uploads import Part, PartListing, Upload, UploadListing
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.buckets import Buckets
 from headrace.stores.multipart import Multipart
@@ -20,17 +20,14 @@ _KEEPING_MAX = 4
 
 
 class CacheWrites(Store):
-    """`cached` with writes. They go to the store behind it; the object's mark is set before they are acknowledged.
-
-    Whether a write succeeded, failed or has an unknown outcome, what was known of its key is void: the next read asks.
-    Small bodies are kept as pages of the new version.
-    """
+    """`cached` with the writes of `PastCache`. Small bodies are kept as pages of the new version."""
 
     def __init__(self, cached: CachedStore) -> None:
         self.cached = cached
         self._inner = cached.inner
         self._keeping: set[asyncio.Future[None]] = set()
         self.peek = cached.peek  # type: ignore[method-assign]  # one call less on the path of every warm read
+        self._past = PastCache(cached)
 
     async def info(self, key: str) -> ObjectInfo:
         return await self.cached.info(key)
@@ -49,39 +46,23 @@ class CacheWrites(Store):
 
     async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
         kept = _KeptBody(body)
-        try:
-            info = await self._inner.write(key, kept, attributes, condition=condition)
-        finally:
-            self.cached.knowledge.replaced(key)
-        self.cached.knowledge.wrote(key, info)
+        info = await self._past.write(key, kept, attributes, condition=condition)
         self._keep(info, kept)
         return info
 
     async def copy(
         self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
     ) -> ObjectInfo:
-        try:
-            info = await self._inner.copy(source, key, attributes, condition=condition)
-        finally:
-            self.cached.knowledge.replaced(key)
-        self.cached.knowledge.wrote(key, info)
-        return info
+        return await self._past.copy(source, key, attributes, condition=condition)
 
     async def delete(self, key: str, *, condition: Condition = ALWAYS) -> None:
-        try:
-            await self._inner.delete(key, condition=condition)
-        finally:
-            self.cached.knowledge.replaced(key)
-        self.cached.knowledge.wrote(key, None)
+        await self._past.delete(key, condition=condition)
 
     async def set_tags(self, key: str, tags: Pairs) -> None:
-        try:
-            await self._inner.set_tags(key, tags)
-        finally:
-            self.cached.knowledge.replaced(key)
+        await self._past.set_tags(key, tags)
 
     def multipart(self) -> Multipart:
-        return CacheUploads(self._inner.multipart(), self.cached)
+        return self._past.multipart()
 
     def buckets(self) -> Buckets:
         return self._inner.buckets()
@@ -142,42 +123,3 @@ class _KeptBody(Body):
 
     def checksums(self) -> Pairs:
         return self._inner.checksums()
-
-
-class CacheUploads(Multipart):
-    """Uploads of the store behind `cached`. Only what makes an object seen concerns the cache."""
-
-    def __init__(self, inner: Multipart, cached: CachedStore) -> None:
-        self._inner = inner
-        self._cached = cached
-
-    async def begin(self, key: str, attributes: Attributes = PLAIN, *, checksum: str = "", checksum_type: str = "") -> Upload:
-        return await self._inner.begin(key, attributes, checksum=checksum, checksum_type=checksum_type)
-
-    async def put(self, upload: Upload, number: int, body: Body) -> Part:
-        return await self._inner.put(upload, number, body)
-
-    async def copy(self, upload: Upload, number: int, source: ObjectInfo, byte_range: ByteRange | None = None) -> Part:
-        return await self._inner.copy(upload, number, source, byte_range)
-
-    async def parts(self, upload: Upload, *, after: int = 0, limit: int = 1000) -> PartListing:
-        return await self._inner.parts(upload, after=after, limit=limit)
-
-    async def parts_of(self, info: ObjectInfo, *, after: int = 0, limit: int = 1000) -> tuple[Part, ...]:
-        return await self._inner.parts_of(info, after=after, limit=limit)
-
-    async def complete(
-        self, upload: Upload, parts: tuple[Part, ...], *, condition: Condition = ALWAYS, checksums: Pairs = ()
-    ) -> ObjectInfo:
-        try:
-            info = await self._inner.complete(upload, parts, condition=condition, checksums=checksums)
-        finally:
-            self._cached.knowledge.replaced(upload.key)
-        self._cached.knowledge.wrote(upload.key, info)
-        return info
-
-    async def abort(self, upload: Upload) -> None:
-        await self._inner.abort(upload)
-
-    async def list(self, prefix: str = "", *, after: Upload | None = None, limit: int = 1000) -> UploadListing:
-        return await self._inner.list(prefix, after=after, limit=limit)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from headrace.console.api import Api
 from headrace.console.guard import Guard
 from headrace.console.messages import ErrorBody
-from headrace.console.metrics import CONTENT_TYPE, render
+from headrace.console.pages import Pages
 from headrace.console.sync_api import SyncApi
 from headrace.control.feed import Feed
 from headrace.control.feeds import Feeds
@@ -30,9 +27,7 @@ from headrace.control.plane import ControlPlane
 from headrace.control.sync.syncs import Syncs
 
 _READY_POLL_S = 0.2
-_HERE = Path(__file__).parent
 _KINDS = {404: "NotFound", 405: "Unsupported"}
-_STATIC = {"console.js": "text/javascript", "console.css": "text/css"}
 
 
 def build_app(control: ControlPlane, node: NodeView) -> Starlette:
@@ -50,27 +45,6 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
         return msgspec.structs.replace(await node.stats(), feeds=feeds.stats())
 
     api = Api(control, node, operations, jobs, syncs, stats=stats)
-    pages = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-    static = {name: (_HERE / "static" / name).read_bytes() for name in _STATIC}
-
-    async def status_page(_request: Request) -> Response:
-        body = pages.get_template("status.html").render(stats=await stats())
-        return Response(body, media_type="text/html; charset=utf-8")
-
-    async def static_file(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in static:
-            return PlainTextResponse("not found\n", status_code=404)
-        return Response(static[name], media_type=_STATIC[name])
-
-    async def metrics(_request: Request) -> Response:
-        return Response(render(await stats(), ready=node.ready()), headers={"content-type": CONTENT_TYPE})
-
-    async def healthz(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_request: Request) -> Response:
-        return PlainTextResponse("ok\n") if node.ready() else PlainTextResponse("not ready\n", status_code=503)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -89,11 +63,7 @@ def build_app(control: ControlPlane, node: NodeView) -> Starlette:
     names = frozenset(name.lower() for name in control.settings.hosts)
     return Starlette(
         routes=[
-            Route("/", status_page),
-            Route("/static/{name}", static_file),
-            Route("/metrics", metrics),
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
+            *Pages(stats, node.ready).routes(),
             *api.routes(),
             *SyncApi(syncs).routes(),
         ],

@@ -16,7 +16,7 @@ from headrace.control.node_view import Found, NodeStats, StagedConflict, StagedW
 from headrace.ledger.records import JobRecord
 from headrace.model.errors import HeadraceError, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
-from headrace.node.home import read_addresses
+from headrace.node.home import reachable, read_addresses
 
 _T = TypeVar("_T")
 
@@ -124,7 +124,7 @@ def find_server(home: Path, control_listen: str) -> AdminClient | None:
     except OSError as error:
         raise SettingsError(f"{error.filename}: {error.strerror}; run this as the user that runs `headrace up`") from error
     addresses = read_addresses(home)
-    url = addresses.control if addresses is not None else f"http://{_reachable(control_listen)}"
+    url = addresses.control if addresses is not None else reachable(control_listen)
     client = AdminClient(url, token)
     return client if client.answers() else None
 
@@ -135,9 +135,3 @@ def need_server(home: Path, control_listen: str) -> AdminClient:
     if client is None:
         raise Unavailable(f"no server runs on {home}: start one with `headrace up`")
     return client
-
-
-def _reachable(listen: str) -> str:
-    host, _, port = listen.rpartition(":")
-    everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, never bound
-    return f"{everywhere.get(host, host)}:{port}"

@@ -27,7 +27,10 @@ _OWN_ARGUMENTS = frozenset({"path", "store", "union"})
 
 
 def mount_options(function: _F) -> _F:
-    """One option for each field of `MountSpec`, in kebab-case; none of them has a default here."""
+    """One option for each field of `MountSpec`, in kebab-case; none of them has a default here.
+
+    The command takes them as `**options`, so that a new field needs no line here.
+    """
     meanings = field_docs(MountSpec)
     for field in reversed(msgspec.structs.fields(MountSpec)):
         if field.name in _OWN_ARGUMENTS:

@@ -10,22 +10,11 @@ from typing import Any
 import click
 
 from headrace.console.client import AdminClient, need_server
+from headrace.console.node_tables import tables
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
-from headrace.console.printer import print_json, print_table, rich_table, say, show_health, show_seconds, show_time, warn
+from headrace.console.printer import print_json, print_table, rich_table, say, show_seconds, warn
 from headrace.control.node_view import NodeStats
 from headrace.model.units import format_size
-
-Rows = list[tuple[str, ...]]
-
-_MOUNT_HEAD = ("MOUNT", "STORE", "HEALTH", "SERVED", "FROM STORE", "REQUESTS")
-_MOUNT_RIGHT = frozenset({3, 4, 5})
-_TIER_HEAD = ("TIER", "USED", "CAPACITY", "SEGMENTS", "STATE")
-_TIER_RIGHT = frozenset({1, 2, 3})
-_WORKER_HEAD = ("WORKER", "PROCESS", "STATE", "RESTARTS", "MEMORY", "REQUESTS", "CONNECTIONS")
-_STAGED_HEAD = ("WRITES ON THEIR WAY", "WRITES", "BYTES", "OLDEST FOR", "CONFLICTS", "LAST REFUSAL")
-_FEED_HEAD = ("NOTIFICATIONS FROM", "STATE", "WAITING", "MESSAGES", "PASSED OVER", "GAPS", "LAST CAME")
-_SCRATCH_HEAD = ("SCRATCH, ON THIS NODE ALONE", "USED", "CAPACITY")
-_SLOW_HEAD = ("SLOWEST READS", "TIME", "BYTES", "SERVED", "WHEN")
 
 
 def _server(invocation: Invocation) -> AdminClient:
@@ -48,10 +37,9 @@ def status(invocation: Invocation) -> None:
     say(_totals(stats))
     for note in stats.notes:
         warn(note)
-    for head, rows, right in _tables(stats):
-        if rows:
-            say("")
-            print_table(head, rows, right=right)
+    for table in tables(stats):
+        say("")
+        print_table(table.head, table.rows, right=table.right)
 
 
 @click.command()
@@ -106,9 +94,9 @@ def _frame(before: NodeStats, now: NodeStats) -> Any:
     from rich.console import Group  # noqa: PLC0415 - a pipe needs no Rich
     from rich.text import Text  # noqa: PLC0415
 
-    tables = [rich_table(head, rows, right) for head, rows, right in _tables(now) if rows]
+    drawn = [rich_table(table.head, table.rows, table.right) for table in tables(now)]
     head = f"Headrace {now.data_url}  up {show_seconds(now.uptime_s)}  {_rates(before, now)}"
-    return Group(Text(head, style="bold"), Text(_totals(now)), *tables)
+    return Group(Text(head, style="bold"), Text(_totals(now)), *drawn)
 
 
 def _totals(stats: NodeStats) -> str:
@@ -127,81 +115,3 @@ def _rates(before: NodeStats, now: NodeStats) -> str:
     fetched = max(0, now.counters.store_bytes - before.counters.store_bytes) / seconds
     requests = max(0, now.counters.requests - before.counters.requests) / seconds
     return f"{requests:.0f} requests/s, {format_size(served)}/s served, {format_size(fetched)}/s from stores"
-
-
-def _tables(stats: NodeStats) -> list[tuple[tuple[str, ...], Rows, frozenset[int]]]:
-    mounts: Rows = [
-        (
-            m.path,
-            m.store,
-            show_health(m, time.time()),
-            format_size(m.bytes_served),
-            format_size(m.store_bytes),
-            str(m.store_requests),
-        )
-        for m in stats.mounts
-    ]
-    tiers: Rows = [
-        (
-            t.name,
-            format_size(t.used_bytes),
-            format_size(t.capacity_bytes),
-            str(t.segments),
-            "in service" if t.healthy else t.note or "out of service",
-        )
-        for t in stats.tiers
-    ]
-    workers: Rows = [
-        (
-            str(w.index),
-            str(w.pid),
-            "serving" if w.alive else "starting",
-            str(w.restarts),
-            format_size(w.rss_bytes),
-            str(w.counters.requests),
-            str(w.counters.connections),
-        )
-        for w in stats.workers
-    ]
-    slow: Rows = [
-        (r.path, show_seconds(r.seconds), format_size(r.bytes), r.served, show_time(r.at_s)) for r in stats.slowest[:10]
-    ]
-    staged: Rows = [
-        (
-            m.path,
-            str(m.staged.writes),
-            format_size(m.staged.bytes),
-            show_seconds(time.time() - m.staged.oldest_s) if m.staged.oldest_s is not None else "-",
-            str(len(m.staged.conflicts)),
-            m.staged.error,
-        )
-        for m in stats.mounts
-        if m.staged is not None
-    ]
-    scratch: Rows = [
-        (m.path, format_size(m.scratch.used_bytes), format_size(m.scratch.capacity_bytes)) for m in stats.mounts if m.scratch
-    ]
-    return [
-        (_MOUNT_HEAD, mounts, _MOUNT_RIGHT),
-        (_SCRATCH_HEAD, scratch, frozenset({1, 2})),
-        (_STAGED_HEAD, staged, frozenset({1, 2, 3, 4})),
-        (_FEED_HEAD, _feeds(stats), frozenset({2, 3, 4, 5})),
-        (_TIER_HEAD, tiers, _TIER_RIGHT),
-        (_WORKER_HEAD, workers, frozenset({1, 3, 4, 5, 6})),
-        (_SLOW_HEAD, slow, frozenset({1, 2})),
-    ]
-
-
-def _feeds(stats: NodeStats) -> Rows:
-    return [
-        (
-            feed.name,
-            "connected" if feed.connected else feed.error or "connecting",
-            str(feed.waiting),
-            str(feed.messages),
-            str(feed.malformed),
-            str(feed.gaps),
-            show_time(feed.last_s),
-        )
-        for feed in stats.feeds
-    ]

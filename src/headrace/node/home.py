@@ -32,6 +32,13 @@ def read_addresses(home: Path) -> Addresses | None:
         return None
 
 
+def reachable(listen: str) -> str:
+    """The URL at which this machine reaches what listens at `host:port`, which may be every address."""
+    host, _, port = listen.rpartition(":")
+    everywhere = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, never bound
+    return f"http://{everywhere.get(host, host)}:{port}"
+
+
 class Home:
     """Paths below `$HEADRACE_HOME`, made on demand and readable by their owner alone."""
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -20,6 +19,7 @@ from headrace.control.node_view import TierStats
 from headrace.model.clock import SystemClock
 from headrace.model.events import TierFault
 from headrace.node.channel import Channel
+from headrace.node.child_loop import run_until_ended
 from headrace.node.logs import log_to
 from headrace.node.messages import AskStats, Boot, Done, Drain, Event, Reply, Request, WorkerReport
 from headrace.node.tally import Tally
@@ -102,15 +102,7 @@ def _tier(root: str, keeper: Keeper) -> TierStats:
 
 
 async def _run(channel_fd: int) -> None:
-    process = KeeperProcess()
-    await process.channel.start(socket.socket(fileno=channel_fd))
-    gone = asyncio.create_task(process.channel.closed.wait())
-    ended = asyncio.create_task(process.ended.wait())
-    await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
-    if not process.ended.is_set():
-        _log.error("the supervisor is gone; ending")
-        await process.drain()
-    await asyncio.sleep(0)
+    await run_until_ended(KeeperProcess(), channel_fd, _log)
 
 
 def main() -> None:

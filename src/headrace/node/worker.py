@@ -21,6 +21,7 @@ from headrace.gateways.webhdfs.server import WebHdfsGateway
 from headrace.model.clock import SystemClock
 from headrace.model.events import WriteServed
 from headrace.node.channel import Channel
+from headrace.node.child_loop import run_until_ended
 from headrace.node.logs import log_to
 from headrace.node.messages import (
     Amount,
@@ -213,16 +214,7 @@ def _spare_collections() -> None:
 
 async def _run(channel_fd: int, data_fd: int, handoff_fd: int) -> None:
     data, handoff = socket.socket(fileno=data_fd), socket.socket(fileno=handoff_fd)
-    worker = Worker(data, handoff)
-    await worker.channel.start(socket.socket(fileno=channel_fd))
-    gone = asyncio.create_task(worker.channel.closed.wait())
-    ended = asyncio.create_task(worker.ended.wait())
-    await asyncio.wait((gone, ended), return_when=asyncio.FIRST_COMPLETED)
-    if not worker.ended.is_set():
-        _log.error("the supervisor is gone; finishing what runs, then ending")
-        await worker.drain()
-    # The reply to Drain is on its way; the channel is closed by the process's end.
-    await asyncio.sleep(0)
+    await run_until_ended(Worker(data, handoff), channel_fd, _log)
 
 
 def main() -> None:

@@ -49,12 +49,6 @@ class Logs:
     def reader(self, log: int) -> LogReader:
         return LogReader(self._disk, self.descriptor(log))
 
-    def close_before(self, log: int) -> None:
-        """Nothing before `log` is read any more."""
-        with self._mutex:
-            for number in [number for number in self._open if number < log]:
-                self._disk.close(self._open.pop(number))
-
     def close(self) -> None:
         with self._mutex:
             for descriptor in self._open.values():

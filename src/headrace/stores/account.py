@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from headrace.model.errors import NotFound, Unsupported
+from headrace.model.errors import BucketNotEmpty, NotFound, Unsupported
 from headrace.model.objects import ByteRange, CommonPrefix, Entry, Listing, ObjectInfo, Version, with_key
 from headrace.model.reading import Reading
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs, ReadingBody, attributes_of
@@ -156,3 +156,11 @@ def _under(root: str, entry: Entry) -> Entry:
 def _cut(entries: list[CommonPrefix], after: str, limit: int) -> Listing:
     behind = [entry for entry in entries if entry.key.encode() > after.encode()]
     return Listing(tuple(behind[:limit]), behind[limit - 1].key if len(behind) > limit else None)
+
+
+async def check_empty(store: Store, name: str) -> None:
+    """Raises `BucketNotEmpty` when the bucket of `store` holds anything: for services that remove it all the same."""
+    if (await store.list(limit=1)).entries:
+        raise BucketNotEmpty(f"bucket {name!r} holds objects", path=name)
+    if (await store.multipart().list(limit=1)).uploads:
+        raise BucketNotEmpty(f"bucket {name!r} holds unfinished uploads: complete or abort them", path=name)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 
+from headrace.model.errors import VersionChanged
 from headrace.model.objects import ObjectInfo, with_key
 from headrace.model.writing import ALWAYS, Attributes, Condition
 from headrace.stores.account import AccountStore
 from headrace.stores.buckets import Buckets
+from headrace.stores.http_reads import is_version
 from headrace.stores.store import Store
 
 
 class BucketStore(Store):
-    """A bucket's store that copies out of its account's other buckets by itself."""
+    """A bucket's store whose service copies, also out of the account's other buckets."""
 
     name: str
     """The bucket."""
@@ -23,6 +25,17 @@ class BucketStore(Store):
         self, bucket: str, source: ObjectInfo, key: str, attributes: Attributes | None, condition: Condition
     ) -> ObjectInfo | None:
         """`copy` of an object of `bucket`; None: the bytes have to pass through here."""
+
+    async def copy(
+        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
+    ) -> ObjectInfo:
+        copied = await self.copy_from(self.name, source, key, attributes, condition)
+        if copied is not None:
+            return copied
+        known = await self.info(source.key)  # what a listing says of it lacks attributes
+        if not is_version(known, source.version):
+            raise VersionChanged(f"{source.key!r} is now {known.version.token}, not {source.version.token}", path=source.key)
+        return await super().copy(known, key, attributes, condition=condition)
 
 
 class CopyingAccountStore(AccountStore):

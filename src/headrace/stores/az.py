@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from headrace.model.clock import Clock
-from headrace.model.errors import CorruptData, InvalidRange, SettingsError, Unavailable, VersionChanged
+from headrace.model.errors import CorruptData, SettingsError, Unavailable
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
@@ -21,10 +21,12 @@ from headrace.stores.az_requests import AzRequests
 from headrace.stores.az_uploads import AzUploads
 from headrace.stores.az_write import AzWrites
 from headrace.stores.az_xml import BlobPage, parse_blob_page
-from headrace.stores.http import Http, HttpReading, body_range, range_header
+from headrace.stores.cloud_uploads import CloudUploads
+from headrace.stores.http import Http, HttpResponse, range_header
+from headrace.stores.http_reads import read_object
 from headrace.stores.keys import check_text, cut_range
 from headrace.stores.merging import PageMerger
-from headrace.stores.parts import part_bounds
+from headrace.stores.multipart import Multipart
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.store import Store
 from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url, shown_url
@@ -73,7 +75,8 @@ class AzStore(BucketStore):
         self._own = own
         self._writes = AzWrites(requests)
         self._copies = AzCopies(requests, self._writes)
-        self._uploads = AzUploads(requests, self._writes, own, min_part_bytes, self._read)
+        steps = AzUploads(requests, self._writes, own, self._read)
+        self._uploads = CloudUploads(steps, requests.clock, min_part_bytes, self._read)
         self._markers: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
     async def info(self, key: str) -> ObjectInfo:
@@ -85,31 +88,17 @@ class AzStore(BucketStore):
         return await self._read(key, byte_range, version)
 
     async def _read(self, key: str, byte_range: ByteRange | None, version: Version | None) -> Reading:
-        if byte_range is not None and not 0 <= byte_range.start < byte_range.end:
-            cut_range(byte_range, (await self._requests.info(key)).size, key)
-        # `x-ms-range` is signed with the other x-ms- headers and means the same as `range`.
-        headers = () if byte_range is None else (("x-ms-range", range_header(byte_range)[1]),)
+        async def get() -> HttpResponse:
+            # `x-ms-range` is signed with the other x-ms- headers and means the same as `range`.
+            headers = () if byte_range is None else (("x-ms-range", range_header(byte_range)[1]),)
+            return await self._requests.send("GET", key, headers=(*headers, *pin(version, key)))
+
         try:
-            response = await self._requests.send("GET", key, headers=(*headers, *pin(version, key)))
-        except InvalidRange as error:
-            if not error.size:
-                cut_range(byte_range, (await self._requests.info(key)).size, key)
-            raise
-        try:
-            held, size = body_range(response, byte_range)
-            cut_range(byte_range, size, key)  # Azurite answers a range right behind the end with nothing
-            info = blob_info(key, size, response.headers)
-            if version is not None and info.version != version:
-                raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
+            return await read_object(key, byte_range, version, get=get, info=self._requests.info, describe=blob_info)
         except CorruptData:
-            response.close()
             # It may be empty: Azurite has no 416 for that.
             cut_range(byte_range, (await self._requests.info(key)).size, key)
             raise
-        except BaseException:  # whatever it is: tidied up here, raised on
-            response.close()
-            raise
-        return HttpReading(info, held, response)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
@@ -134,25 +123,11 @@ class AzStore(BucketStore):
         return await self._requests.tags(key)
 
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
-        if info.parts <= 1 or number > info.parts:
-            return await super().part(info, number)
-        sizes = (await self._uploads.made_from(info)).part_sizes
-        return part_bounds(sizes, number) or await super().part(info, number)
+        return await self._uploads.part_of(info, number) or await super().part(info, number)
 
     async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
         check_new_az_key(key, self._own)
         return await self._writes.write(key, body, attributes, condition)
-
-    async def copy(
-        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
-    ) -> ObjectInfo:
-        copied = await self.copy_from(self.name, source, key, attributes, condition)
-        if copied is not None:
-            return copied
-        known = await self.info(source.key)  # what a listing says of it lacks attributes
-        if known.version != source.version:
-            raise VersionChanged(f"{source.key!r} is now {known.version.token}, not {source.version.token}", path=source.key)
-        return await super().copy(known, key, attributes, condition=condition)
 
     async def copy_from(
         self, bucket: str, source: ObjectInfo, key: str, attributes: Attributes | None, condition: Condition
@@ -169,7 +144,7 @@ class AzStore(BucketStore):
         check_az_key(key, self._own)
         await self._writes.set_tags(key, tags)
 
-    def multipart(self) -> AzUploads:
+    def multipart(self) -> Multipart:
         return self._uploads
 
     async def close(self) -> None:

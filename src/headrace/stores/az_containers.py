@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from headrace.model.errors import BucketNotEmpty, InvalidKey, Unavailable
+from headrace.model.errors import InvalidKey, Unavailable
 from headrace.model.uploads import Bucket
+from headrace.stores.account import check_empty
 from headrace.stores.az_requests import AzRequests
 from headrace.stores.az_xml import parse_containers
 from headrace.stores.buckets import Buckets
@@ -47,10 +48,6 @@ class AzContainers(Buckets):
     async def delete(self, name: str) -> None:
         if not is_bucket_name(name):
             raise InvalidKey(f"container {name!r}: no container can be called so", path=name)
-        store = self._open_container(name)
         # The service removes a container with all that it holds; what is written between this and that goes, too.
-        if (await store.list(limit=1)).entries:
-            raise BucketNotEmpty(f"az container {name!r} holds objects", path=name)
-        if (await store.multipart().list(limit=1)).uploads:
-            raise BucketNotEmpty(f"az container {name!r} holds unfinished uploads: complete or abort them", path=name)
+        await check_empty(self._open_container(name), name)
         (await self._requests.for_container(name).send("DELETE", "", query=(("restype", "container"),))).close()

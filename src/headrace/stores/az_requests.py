@@ -28,7 +28,7 @@ from headrace.stores.az_xml import parse_tags
 from headrace.stores.credentials import CredentialsProvider
 from headrace.stores.http import Http, HttpResponse, retry_after_s, status_error
 from headrace.stores.sending import Sending
-from headrace.stores.writes import check_condition
+from headrace.stores.writes import check_condition, settled_refusal
 
 Query = tuple[tuple[str, str], ...]
 Headers = Sequence[tuple[str, str]]
@@ -145,13 +145,7 @@ class AzRequests:
 
     async def settle_refusal(self, error: HeadraceError, condition: Condition, key: str) -> HeadraceError:
         """What to raise for a refused condition: the service does not tell what is there instead."""
-        try:
-            check_condition(condition, await self.look(key), key)
-        except (ConditionFailed, NotFound) as settled:
-            return settled
-        changed = Conflict(f"az {self.container}/{key}: it was changed meanwhile; nothing was written, try again", path=key)
-        changed.__cause__ = error
-        return changed
+        return settled_refusal(error, condition, await self.look(key), key, f"az {self.container}/{key}")
 
     async def check_container(self) -> None:
         """Raises `NotFound` when the container itself is not there."""

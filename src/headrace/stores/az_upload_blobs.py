@@ -8,7 +8,6 @@ and with the blob. A block's name tells its part, its place within it, and at th
 from __future__ import annotations
 
 import base64
-import re
 import secrets
 import struct
 from collections.abc import Iterable, Mapping
@@ -16,19 +15,13 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from headrace.model.checksums import DIGEST_BYTES, Algorithm
-from headrace.model.errors import NoSuchUpload
 from headrace.model.uploads import Part, Upload
 from headrace.stores.az_objects import META, PREFIX, Sent
 from headrace.stores.az_xml import Block
 from headrace.stores.http import HttpResponse
+from headrace.stores.upload_notes import NAMES, Begun, HeldPart, noted_upload, read_claim, read_upload
 
-_ID = re.compile(r"[0-9a-f]{48}")
-_TARGET = PREFIX + "target"
-_CHECKSUM = PREFIX + "checksum"
-CLAIM = PREFIX + "claim"
-"""When a call began to publish the upload, in milliseconds since 1970."""
-
-_OWN = (_TARGET, _CHECKSUM, CLAIM)
+_OWN = tuple([PREFIX + name for name in NAMES])
 _NAME = struct.Struct(">HHB6s4s16s32s")
 """Part, place, whether it is the part's last, time in milliseconds, the attempt's nonce, the part's MD5 and checksum."""
 
@@ -36,12 +29,10 @@ LONGEST_DIGEST = 32
 """In bytes: names of blocks have at most 64."""
 
 
-class Begun(msgspec.Struct, frozen=True):
+class AzBegun(Begun, frozen=True):
     """An upload under way, and the state of its blob."""
 
-    upload: Upload
     etag: str
-    claimed_s: float
     properties: tuple[tuple[str, str], ...]
     """The headers that give a blob the properties of the object to come."""
     metadata: tuple[tuple[str, str], ...]
@@ -61,10 +52,9 @@ class Attempt(msgspec.Struct, frozen=True):
         return base64.b64encode(_NAME.pack(self.number, place, bool(md5), time, self.nonce, md5, digest)).decode()
 
 
-class HeldPart(msgspec.Struct, frozen=True):
+class AzHeldPart(HeldPart, frozen=True):
     """A part, and the names of its blocks in their order."""
 
-    part: Part
     names: tuple[str, ...]
 
 
@@ -73,57 +63,30 @@ def new_attempt(number: int, now_ms: int) -> Attempt:
     return Attempt(number, now_ms, secrets.token_bytes(4))
 
 
-def new_upload(key: str, now_s: float, checksum: str, checksum_type: str) -> Upload:
-    """An upload whose id sorts by its time."""
-    return Upload(key, f"{int(now_s * 1e9):016x}{secrets.token_hex(16)}", now_s, checksum, checksum_type)
-
-
-def check_id(upload: Upload) -> None:
-    """Raises `NoSuchUpload` for what no upload is called."""
-    if not _ID.fullmatch(upload.id):
-        raise no_such(upload)
-
-
-def no_such(upload: Upload) -> NoSuchUpload:
-    """The error for an upload that is not under way."""
-    return NoSuchUpload(f"az {upload.key!r} has no upload {upload.id!r} under way", path=upload.key)
-
-
 def description(upload: Upload, claim: str = "") -> Sent:
     """The metadata that describes an upload."""
-    checksum = f"{upload.checksum} {upload.checksum_type}".strip()
-    told = {_TARGET: base64.urlsafe_b64encode(upload.key.encode()).decode(), _CHECKSUM: checksum, CLAIM: claim}
-    return [(META + name, text) for name, text in told.items() if text]
+    return [(META + PREFIX + name, text) for name, text in noted_upload(upload, claim).items()]
 
 
-def read_upload(name: str, raw: Mapping[str, str]) -> Upload | None:
+def blob_upload(name: str, raw: Mapping[str, str]) -> Upload | None:
     """The upload that a blob of that name, with that metadata, describes; None when it does not."""
-    try:
-        key = base64.urlsafe_b64decode(raw.get(_TARGET, "")).decode()
-    except ValueError:
-        return None
-    upload_id = name.rpartition("/")[2]
-    if not key or not _ID.fullmatch(upload_id):
-        return None
-    checksum, _, kind = raw.get(_CHECKSUM, "").partition(" ")
-    return Upload(key, upload_id, int(upload_id[:16], 16) / 1e9, checksum, kind)
+    return read_upload(name, _texts(raw))
 
 
-def read_begun(name: str, raw: Mapping[str, str], response: HttpResponse) -> Begun | None:
+def read_begun(name: str, raw: Mapping[str, str], response: HttpResponse) -> AzBegun | None:
     """The upload that the answer to a HEAD describes."""
-    upload = read_upload(name, raw)
+    upload = blob_upload(name, raw)
     if upload is None:
         return None
     kinds = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language")
     properties = [(f"x-ms-blob-{kind}", response.headers[kind]) for kind in kinds if response.headers.get(kind)]
     metadata = [(META + name, text) for name, text in raw.items() if name not in _OWN]
-    claim = raw.get(CLAIM, "")
-    claimed_s = int(claim) / 1e3 if claim.isascii() and claim.isdigit() else 0.0
-    return Begun(upload, response.headers.get("etag", "").strip('"'), claimed_s, tuple(properties), tuple(metadata))
+    etag = response.headers.get("etag", "").strip('"')
+    return AzBegun(upload, read_claim(_texts(raw)), etag, tuple(properties), tuple(metadata))
 
 
-def held_parts(blocks: Iterable[Block], algorithm: str) -> dict[int, HeldPart]:
-    """The parts that were sent whole, by their numbers; of those sent more than once the last."""
+def held_parts(blocks: Iterable[Block], algorithm: str) -> list[AzHeldPart]:
+    """The parts that were sent whole, in the order of their numbers; of those sent more than once the last."""
     attempts: dict[Attempt, dict[int, tuple[Block, bytes, bytes]]] = {}
     last: dict[Attempt, int] = {}
     for block in blocks:
@@ -135,17 +98,21 @@ def held_parts(blocks: Iterable[Block], algorithm: str) -> dict[int, HeldPart]:
         attempts.setdefault(attempt, {})[place] = (block, md5, digest)
         if is_last:
             last[attempt] = place
-    found: dict[int, HeldPart] = {}
+    found: dict[int, AzHeldPart] = {}
     for attempt in sorted(last, key=lambda attempt: (attempt.time_ms, attempt.nonce)):
         places, end = attempts[attempt], last[attempt]
         if all(place in places for place in range(end + 1)):
             found[attempt.number] = _held(attempt, [places[place] for place in range(end + 1)], algorithm)
-    return dict(sorted(found.items()))
+    return [held for _, held in sorted(found.items())]
 
 
-def _held(attempt: Attempt, blocks: list[tuple[Block, bytes, bytes]], algorithm: str) -> HeldPart:
+def _held(attempt: Attempt, blocks: list[tuple[Block, bytes, bytes]], algorithm: str) -> AzHeldPart:
     _, md5, digest = blocks[-1]
     sums = ((algorithm, base64.b64encode(digest[: DIGEST_BYTES[Algorithm(algorithm)]]).decode()),) if algorithm else ()
     size = sum(block.size for block, _, _ in blocks)
     part = Part(attempt.number, md5.hex(), size, attempt.time_ms / 1e3, sums)
-    return HeldPart(part, tuple([block.name for block, _, _ in blocks]))
+    return AzHeldPart(part, tuple([block.name for block, _, _ in blocks]))
+
+
+def _texts(raw: Mapping[str, str]) -> dict[str, str]:
+    return {name: raw.get(PREFIX + name, "") for name in NAMES}

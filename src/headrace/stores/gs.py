@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import msgspec
 
 from headrace.model.clock import Clock
-from headrace.model.errors import InvalidRange, NotFound, SettingsError, Unavailable, VersionChanged
+from headrace.model.errors import NotFound, SettingsError, Unavailable, VersionChanged
 from headrace.model.mounts import MountSpec
 from headrace.model.objects import ByteRange, Listing, ObjectInfo, Version
 from headrace.model.reading import Reading
 from headrace.model.uploads import MIN_PART_BYTES
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.account_copies import BucketStore, CopyingAccountStore
+from headrace.stores.cloud_uploads import CloudUploads
 from headrace.stores.gs_auth import google_tokens
 from headrace.stores.gs_buckets import GsBuckets
 from headrace.stores.gs_copy import copy
@@ -21,10 +22,11 @@ from headrace.stores.gs_objects import OWN, Item, check_gs_key, decoded, generat
 from headrace.stores.gs_requests import GsRequests
 from headrace.stores.gs_uploads import GsUploads
 from headrace.stores.gs_write import GsWrites
-from headrace.stores.http import Http, HttpReading, body_range, range_header
-from headrace.stores.keys import check_text, cut_range
+from headrace.stores.http import Http, HttpResponse, range_header
+from headrace.stores.http_reads import read_object
+from headrace.stores.keys import check_text
 from headrace.stores.merging import PageMerger
-from headrace.stores.parts import part_bounds
+from headrace.stores.multipart import Multipart
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.store import Store
 from headrace.stores.urls import check_endpoint, guard_of, http_settings, parse_store_url, shown_url
@@ -79,7 +81,7 @@ class GsStore(BucketStore):
         self._requests = requests
         self._own = own
         self._writes = GsWrites(requests)
-        self._uploads = GsUploads(requests, own, min_part_bytes, self._read_version)
+        self._uploads = CloudUploads(GsUploads(requests, own), requests.clock, min_part_bytes, self._read_version)
 
     async def info(self, key: str) -> ObjectInfo:
         check_gs_key(key, self._own)
@@ -87,8 +89,6 @@ class GsStore(BucketStore):
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         check_gs_key(key, self._own)
-        if byte_range is not None and not 0 <= byte_range.start < byte_range.end:
-            cut_range(byte_range, (await self.info(key)).size, key)
         try:
             # The JSON API leaves out what an object's metadata says when it sends the bytes.
             return await self._media(self._requests.xml_path(key), key, byte_range, version)
@@ -103,28 +103,17 @@ class GsStore(BucketStore):
         return reading
 
     async def _media(self, target: str, key: str, byte_range: ByteRange | None, version: Version | None) -> Reading:
-        # Without gzip in Accept-Encoding, objects stored packed are unpacked on the way and lose their length.
-        headers = [("accept-encoding", "gzip")] + ([] if byte_range is None else [range_header(byte_range)])
-        query = {"alt": "media"} if target == self._requests.object_path(key) else {}
-        if version is not None:
-            generation = generation_of(version, key)
-            headers.append(("x-goog-if-generation-match", generation))
-            query["ifGenerationMatch"] = generation
-        try:
-            response = await self._requests.send("GET", target, path=key, query=query, headers=headers)
-        except InvalidRange as error:
-            if not error.size:
-                cut_range(byte_range, (await self.info(key)).size, key)
-            raise
-        try:
-            held, size = body_range(response, byte_range)
-            info = header_info(key, size, response.headers)
-            if version is not None and info.version != version:
-                raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
-        except BaseException:  # whatever it is: tidied up here, raised on
-            response.close()
-            raise
-        return HttpReading(info, held, response)
+        async def get() -> HttpResponse:
+            # Without gzip in Accept-Encoding, objects stored packed are unpacked on the way and lose their length.
+            headers = [("accept-encoding", "gzip")] + ([] if byte_range is None else [range_header(byte_range)])
+            query = {"alt": "media"} if target == self._requests.object_path(key) else {}
+            if version is not None:
+                generation = generation_of(version, key)
+                headers.append(("x-goog-if-generation-match", generation))
+                query["ifGenerationMatch"] = generation
+            return await self._requests.send("GET", target, path=key, query=query, headers=headers)
+
+        return await read_object(key, byte_range, version, get=get, info=self.info, describe=header_info)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
@@ -145,19 +134,11 @@ class GsStore(BucketStore):
         return (await self._requests.item(key)).kept().tags
 
     async def part(self, info: ObjectInfo, number: int) -> ByteRange:
-        if info.parts <= 1 or number > info.parts:
-            return await super().part(info, number)
-        sizes = (await self._uploads.made_from(info)).part_sizes
-        return part_bounds(sizes, number) or await super().part(info, number)
+        return await self._uploads.part_of(info, number) or await super().part(info, number)
 
     async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
         check_gs_key(key, self._own)
         return await self._writes.write(key, body, attributes, condition)
-
-    async def copy(
-        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
-    ) -> ObjectInfo:
-        return await self.copy_from(self.name, source, key, attributes, condition)
 
     async def copy_from(
         self, bucket: str, source: ObjectInfo, key: str, attributes: Attributes | None, condition: Condition
@@ -174,7 +155,7 @@ class GsStore(BucketStore):
         check_gs_key(key, self._own)
         await self._writes.set_tags(key, tags)
 
-    def multipart(self) -> GsUploads:
+    def multipart(self) -> Multipart:
         return self._uploads
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from headrace.model.errors import BucketExists, BucketNotEmpty, Conflict, InvalidKey
+from headrace.model.errors import BucketExists, BucketNotEmpty, Conflict, InvalidKey, Unavailable
 from headrace.model.uploads import Bucket
 from headrace.stores.buckets import Buckets
 from headrace.stores.gs_objects import decoded
@@ -42,9 +42,9 @@ class GsBuckets(Buckets):
             page = decoded(await response.read(_MAX_LIST_BYTES), _Page, "*")
             found.extend([Bucket(item.name, _seconds(item.time_created)) for item in page.items])
             if not page.next_page_token:
-                break
+                return tuple(sorted(found, key=lambda bucket: bucket.name.encode()))
             query["pageToken"] = page.next_page_token
-        return tuple(sorted(found, key=lambda bucket: bucket.name.encode()))
+        raise Unavailable("gs: the project's list of buckets does not get ahead, try again")
 
     async def create(self, name: str) -> Bucket:
         if not can_be_created(name):

@@ -24,7 +24,7 @@ OWN = ".headrace/"
 """Below this prefix of a mount's bucket lies what belongs to no object: unfinished uploads."""
 
 FIELDS = "name,size,generation,metageneration,updated,contentType,storageClass,crc32c,md5Hash,metadata"
-_PREFIX = "headrace-"
+PREFIX = "headrace-"
 _USER = "headrace-user-"
 _META = "x-goog-meta-"
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -55,7 +55,7 @@ class Item(msgspec.Struct, rename="camel"):
 
     def kept(self) -> Kept:
         """What was noted with it."""
-        return read_notes({name: self.metadata.get(_PREFIX + name) or "" for name in NAMES})
+        return read_notes({name: self.metadata.get(PREFIX + name) or "" for name in NAMES})
 
 
 def check_gs_key(key: str, own: str) -> None:
@@ -74,11 +74,11 @@ def resource(attributes: Attributes, kept: Kept = NOTHING) -> dict[str, object]:
     known = tuple([pair for pair in attributes.headers if pair[0] in CONTENT_HEADERS])
     other = tuple([pair for pair in attributes.headers if pair[0] not in CONTENT_HEADERS])
     notes = noted(msgspec.structs.replace(kept, headers=other, tags=attributes.tags))
-    metadata = {_PREFIX + name: text for name, text in notes.items()}
+    metadata = {PREFIX + name: text for name, text in notes.items()}
     for name, value in attributes.metadata:
         if not _NAME.fullmatch(name) or _CONTROL.search(value):
             raise Unsupported(f"{name!r}: {value[:50]!r} cannot be kept as metadata")
-        metadata[_PREFIX + "user-" + name if name.startswith(_PREFIX) else name] = value
+        metadata[PREFIX + "user-" + name if name.startswith(PREFIX) else name] = value
     made: dict[str, object] = {_camel(name): value for name, value in known}
     if attributes.content_type:
         made["contentType"] = attributes.content_type
@@ -87,7 +87,7 @@ def resource(attributes: Attributes, kept: Kept = NOTHING) -> dict[str, object]:
 
 def tags_change(tags: Pairs) -> dict[str, object]:
     """What puts `tags` in place of an object's."""
-    return {"metadata": {_PREFIX + "tags": noted(Kept(tags=tags)).get("tags")}}
+    return {"metadata": {PREFIX + "tags": noted(Kept(tags=tags)).get("tags")}}
 
 
 def item_info(item: Item) -> ObjectInfo:
@@ -158,8 +158,8 @@ def decoded(body: bytes, kind: type[T], bucket: str) -> T:
 
 
 def _with_notes(info: ObjectInfo, metadata: Mapping[str, str | None], crc32c: str, md5: str) -> ObjectInfo:
-    kept = read_notes({name: metadata.get(_PREFIX + name) or "" for name in NAMES})
-    hidden = {_PREFIX + name for name in NAMES}
+    kept = read_notes({name: metadata.get(PREFIX + name) or "" for name in NAMES})
+    hidden = {PREFIX + name for name in NAMES}
     shown = [(name.lower().removeprefix(_USER), value or "") for name, value in metadata.items() if name not in hidden]
     return msgspec.structs.replace(
         info,

@@ -23,7 +23,7 @@ from headrace.stores.gs_auth import GoogleTokens
 from headrace.stores.gs_objects import Item, decoded, is_generation, item_info
 from headrace.stores.http import Http, HttpResponse, retry_after_s, status_error
 from headrace.stores.sending import Sending
-from headrace.stores.writes import check_condition
+from headrace.stores.writes import check_condition, settled_refusal
 
 Query = Mapping[str, str]
 
@@ -139,13 +139,8 @@ class GsRequests:
     async def settle_refusal(self, error: HeadraceError, condition: Condition, key: str) -> HeadraceError:
         """What to raise for a refused precondition: the service does not tell what is there instead."""
         found = await self.look(key)
-        try:
-            check_condition(condition, None if found is None else item_info(found), key)
-        except (ConditionFailed, NotFound) as settled:
-            return settled
-        changed = Conflict(f"gs {self.bucket}/{key}: it was changed meanwhile; nothing was written, try again", path=key)
-        changed.__cause__ = error
-        return changed
+        info = None if found is None else item_info(found)
+        return settled_refusal(error, condition, info, key, f"gs {self.bucket}/{key}")
 
     async def check_bucket(self) -> None:
         """Raises `NotFound` when the bucket itself is not there."""

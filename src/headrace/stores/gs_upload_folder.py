@@ -11,7 +11,7 @@ from headrace.model.errors import ConditionFailed, Conflict, NotFound
 from headrace.model.uploads import Upload
 from headrace.stores.gs_objects import FIELDS, Item, decoded
 from headrace.stores.gs_requests import GsRequests
-from headrace.stores.gs_upload_items import Begun, read_description
+from headrace.stores.gs_upload_items import GsBegun, read_description
 from headrace.stores.keys import text_behind
 from headrace.stores.upload_sweeper import UPLOAD_AGE_S
 
@@ -54,14 +54,14 @@ class UploadFolder:
                 return
             query["pageToken"] = found.next_page_token
 
-    async def begun(self) -> AsyncIterator[Begun]:
+    async def begun(self) -> AsyncIterator[GsBegun]:
         """All uploads that are described."""
         async for item in self.items(self.descriptions):
             found = read_description(item)
             if found is not None:
                 yield found
 
-    async def drop(self, begun: Begun) -> None:
+    async def drop(self, begun: GsBegun) -> None:
         """Remove a description that nothing happened to meanwhile, then what belongs to it. Raises `Conflict`, `NotFound`."""
         key = self.description(begun.upload)
         target = self._requests.object_path(key)

@@ -67,14 +67,6 @@ class Answer:
             self._connection.resume(self)
         return piece
 
-    def take_all(self) -> list[bytes] | None:
-        """All of a body that has arrived already, or None."""
-        if not self.is_complete:
-            return None
-        pieces = list(self._pieces)
-        self._pieces.clear()
-        return pieces
-
     def close(self) -> None:
         """Give up the rest; the connection ends with it. Does nothing to a body that has arrived."""
         if not self.is_complete:

@@ -13,13 +13,14 @@ from headrace.model.reading import Reading
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.account_copies import BucketStore
 from headrace.stores.credentials import CredentialsProvider, credentials_provider
-from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, body_range, held_range, range_header
-from headrace.stores.keys import check_key, check_text, cut_range, rolled_up
+from headrace.stores.http import Headers, Http, HttpResponse, held_range, range_header
+from headrace.stores.http_reads import read_object
+from headrace.stores.keys import check_key, check_text, rolled_up
 from headrace.stores.prefixed import PrefixedStore
 from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.s3_copy import S3Copies
 from headrace.stores.s3_list_xml import ListPage, ListParser
-from headrace.stores.s3_objects import is_version, object_info
+from headrace.stores.s3_objects import object_info
 from headrace.stores.s3_requests import S3Requests, S3Settings
 from headrace.stores.s3_seaweedfs import DirectoryWalk, OutOfOrder, Question, SmallestEntries, check_kept, is_seaweedfs
 from headrace.stores.s3_uploads import S3Uploads
@@ -75,24 +76,11 @@ class S3Store(BucketStore):
 
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         check_key(key)
-        if byte_range is not None and not 0 <= byte_range.start < byte_range.end:
-            cut_range(byte_range, (await self.info(key)).size, key)
-        try:
-            response = await self._get(key, byte_range, version)
-        except InvalidRange as error:
-            if byte_range is not None and not error.size:
-                # Some servers do not say how long the object is.
-                cut_range(byte_range, (await self.info(key)).size, key)
-            raise
-        try:
-            held, size = body_range(response, byte_range)
-            info = _described(key, size, response.headers)
-            if version is not None and not is_version(info, version):
-                raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
-        except BaseException:  # whatever it is: tidied up here, raised on
-            response.close()
-            raise
-        return HttpReading(info, held, response)
+
+        async def get() -> HttpResponse:
+            return await self._get(key, byte_range, version)
+
+        return await read_object(key, byte_range, version, get=get, info=self.info, describe=_described)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         check_text(prefix, delimiter, after)
@@ -145,17 +133,6 @@ class S3Store(BucketStore):
 
     async def write(self, key: str, body: Body, attributes: Attributes = PLAIN, *, condition: Condition = ALWAYS) -> ObjectInfo:
         return await self._writes.write(key, body, attributes, condition)
-
-    async def copy(
-        self, source: ObjectInfo, key: str, attributes: Attributes | None = None, *, condition: Condition = ALWAYS
-    ) -> ObjectInfo:
-        copied = await self.copy_from(self.name, source, key, attributes, condition)
-        if copied is not None:
-            return copied
-        known = await self.info(source.key)  # what a listing says of it lacks attributes
-        if not is_version(known, source.version):
-            raise VersionChanged(f"{source.key!r} is now {known.version.token}, not {source.version.token}", path=source.key)
-        return await super().copy(known, key, attributes, condition=condition)
 
     async def copy_from(
         self, bucket: str, source: ObjectInfo, key: str, attributes: Attributes | None, condition: Condition

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from headrace.model.errors import BucketExists, BucketNotEmpty, InvalidKey, NotFound, Unsupported
 from headrace.model.uploads import Bucket
+from headrace.stores.account import check_empty
 from headrace.stores.buckets import Buckets
 from headrace.stores.s3_requests import S3Requests
 from headrace.stores.s3_write_xml import holds_versions, location_xml, parse_buckets
@@ -54,11 +55,7 @@ class S3Buckets(Buckets):
 
     async def _check_empty(self, name: str) -> None:
         """Not every store refuses to remove a bucket that holds something: SeaweedFS removes it with all objects."""
-        store = self._open_bucket(name)
-        if (await store.list(limit=1)).entries:
-            raise BucketNotEmpty(f"s3 bucket {name!r} holds objects", path=name)
-        if (await store.multipart().list(limit=1)).uploads:
-            raise BucketNotEmpty(f"s3 bucket {name!r} holds unfinished uploads: complete or abort them", path=name)
+        await check_empty(self._open_bucket(name), name)
         try:
             answer = await self._requests.for_bucket(name).send("GET", "", query=[(b"versions", b""), (b"max-keys", b"1")])
             body = await answer.read(_MAX_ANSWER_BYTES)

@@ -6,7 +6,8 @@ from headrace.model.errors import ConditionFailed, NotFound, Unsupported, Versio
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.uploads import Part, Upload
 from headrace.model.writing import Attributes, Condition, attributes_of
-from headrace.stores.s3_objects import attribute_headers, is_version, source_headers, written_info
+from headrace.stores.http_reads import is_version
+from headrace.stores.s3_objects import attribute_headers, source_headers, written_info
 from headrace.stores.s3_parts import part_bytes
 from headrace.stores.s3_proofs import Info, Verb, settle_refusal
 from headrace.stores.s3_requests import S3Requests

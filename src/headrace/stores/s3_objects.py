@@ -25,11 +25,6 @@ _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PLAIN_TYPE = "binary/octet-stream"
 
 
-def is_version(info: ObjectInfo, version: Version) -> bool:
-    """Whether `info` describes `version`, which may come from a listing that knows no version ids."""
-    return info.version == version or (bool(info.etag) and version.token == f"etag:{info.etag}")
-
-
 def object_info(key: str, size: int, headers: Headers) -> ObjectInfo:
     """An object as the headers of a HEAD or GET describe it; `size` is the whole object's."""
     etag = headers.get("etag", "").removeprefix("W/").strip('"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import AsyncGenerator
 
-from headrace.model.errors import ConditionFailed, CorruptData, NotFound
+from headrace.model.errors import ConditionFailed, Conflict, CorruptData, HeadraceError, NotFound
 from headrace.model.objects import ObjectInfo
 from headrace.model.writing import Body, Condition, Pairs
 
@@ -41,6 +41,17 @@ def check_condition(condition: Condition, found: ObjectInfo | None, key: str) ->
     if found is None:
         raise NotFound(f"{key!r} is not there, so it does not match {condition.if_match!r}", path=key)
     raise ConditionFailed(f"{key!r} has the ETag {found.etag!r}, which the condition does not allow", path=key)
+
+
+def settled_refusal(error: HeadraceError, condition: Condition, found: ObjectInfo | None, key: str, shown: str) -> HeadraceError:
+    """What to raise for a refused condition where the service does not tell what is there: `found`, asked for since."""
+    try:
+        check_condition(condition, found, key)
+    except (ConditionFailed, NotFound) as settled:
+        return settled
+    changed = Conflict(f"{shown}: it was changed meanwhile; nothing was written, try again", path=key)
+    changed.__cause__ = error
+    return changed
 
 
 def has_md5(info: ObjectInfo, md5: str) -> bool:

@@ -85,6 +85,8 @@ async def test_what_cannot_be_a_sync_is_refused_in_words(rig: Rig, changed: dict
 
 async def test_the_source_of_a_mirror_needs_to_take_no_writes(rig: Rig) -> None:
     rig.syncs.check(msgspec.structs.replace(SPEC, a="/fixed", mode=Mode.MIRROR))
+    with pytest.raises(SettingsError, match="takes no writes"):
+        rig.syncs.check(msgspec.structs.replace(SPEC, b="/fixed", mode=Mode.MIRROR))
 
 
 async def test_a_side_that_is_not_there_or_cannot_be_listed_is_refused(rig: Rig) -> None:

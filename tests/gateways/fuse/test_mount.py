@@ -140,6 +140,7 @@ def test_a_map_that_outlives_its_descriptor_is_stored_when_it_goes(here: Path, b
     view[:5] = b"after"
     view.close()
     wait_until(lambda: (behind / "later").read_bytes()[:5] == b"after", "the map's bytes to be stored")
+    assert path.read_bytes() == b"after" + bytes(4091)
 
 
 def test_a_large_file_is_read_cold_and_warm_with_its_own_bytes(here: Path, behind: Path) -> None:

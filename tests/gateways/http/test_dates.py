@@ -32,4 +32,5 @@ def test_anything_else_is_no_date(text: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_date_or_none(text: bytes) -> None:
-    parse_date(text, NOW)
+    found = parse_date(text, NOW)
+    assert found is None or parse_date(format_date(found).encode(), NOW) == found

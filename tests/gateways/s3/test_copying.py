@@ -68,16 +68,18 @@ def test_conditions_on_the_source_and_on_the_copy(s3: Any) -> None:
     for condition in ({"CopySourceIfMatch": '"x"'}, {"CopySourceIfNoneMatch": etag}, {"IfNoneMatch": "*"}, {"IfMatch": '"x"'}):
         with refusal("PreconditionFailed"):
             s3.copy_object(Bucket=BUCKET, Key="conditional", CopySource=SOURCE, **condition)
+    assert s3.get_object(Bucket=BUCKET, Key="conditional")["Body"].read() == b"bytes"
 
 
 def test_what_is_not_there_is_not_copied(s3: Any) -> None:
     for key, bucket, code in (("no", BUCKET, "NoSuchKey"), ("no", "no-such-bucket", "NoSuchBucket")):
         with refusal(code):
-            s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": bucket, "Key": key})
+            s3.copy_object(Bucket=BUCKET, Key="uncopied", CopySource={"Bucket": bucket, "Key": key})
     with refusal("NoSuchVersion"):
-        s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={**SOURCE, "VersionId": "v9"})
+        s3.copy_object(Bucket=BUCKET, Key="uncopied", CopySource={**SOURCE, "VersionId": "v9"})
     with refusal("NoSuchBucket"):
-        s3.copy_object(Bucket="no-such-bucket", Key="copy", CopySource=SOURCE)
+        s3.copy_object(Bucket="no-such-bucket", Key="uncopied", CopySource=SOURCE)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET, Prefix="uncopied")
 
 
 @pytest.mark.parametrize("key", ["a%25b", "a%b", "a+b", "a b", "../x", "é?versionId=1", "a//b", "%2e%2e%2f"])

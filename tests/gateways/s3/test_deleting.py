@@ -26,6 +26,7 @@ def test_what_is_deleted_is_gone(s3: Any) -> None:
     s3.delete_object(Bucket=BUCKET, Key="one", VersionId="null")
     with refusal("NoSuchKey"):
         s3.get_object(Bucket=BUCKET, Key="one")
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET, Prefix="one")
     with refusal("NoSuchBucket"):
         s3.delete_object(Bucket="no-such-bucket", Key="one")
 
@@ -34,7 +35,7 @@ def test_another_version_is_not_deleted(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="versioned", Body=b"x")
     with refusal("NoSuchVersion"):
         s3.delete_object(Bucket=BUCKET, Key="versioned", VersionId="v1")
-    s3.get_object(Bucket=BUCKET, Key="versioned")
+    assert s3.get_object(Bucket=BUCKET, Key="versioned")["Body"].read() == b"x"
 
 
 def test_many_keys_at_once(s3: Any) -> None:

@@ -142,6 +142,7 @@ def test_an_upload_that_was_given_up_is_gone(s3: Any) -> None:
         complete(s3, place, parts)
     with refusal("NoSuchUpload"):
         s3.upload_part(**place, PartNumber=1, Body=b"x")
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET, Prefix="aborted")
 
 
 def test_parts_are_copied(s3: Any) -> None:
