@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import random
 import shutil
 import signal
 import sqlite3
@@ -153,27 +154,53 @@ def test_a_large_file_is_read_cold_and_warm_with_its_own_bytes(here: Path, behin
         assert os.pread(file.fileno(), 10, len(body)) == b""
 
 
-def test_what_is_cached_whole_is_read_by_the_kernel_alone(shared: tuple[FuseMount, Path], here: Path) -> None:
+def require_passthrough() -> None:
     kernel = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
     if os.geteuid() != 0 or kernel < (6, 9):
         pytest.skip("passthrough needs root and Linux 6.9")
-    body, process = os.urandom(3 * MIB), shared[0].process
+
+
+def test_what_is_cached_whole_is_read_by_the_kernel_alone(shared: tuple[FuseMount, Path], here: Path) -> None:
+    require_passthrough()
+    body = os.urandom(3 * MIB)
     (here / "whole").write_bytes(body)
-    pages = shared[0].home / "state/pages"
-    wait_until(lambda: any(path.stat().st_size == len(body) for path in pages.rglob("*.w")), "its pages, behind the write")
-    assert (here / "whole").read_bytes() == body  # pages are proved by the first who reads them
-    fd = os.open(here / "whole", os.O_RDONLY)
+    wait_until(
+        lambda: is_read_past(shared[0].process, here / "whole", body), "its pages to be proved, behind the write", deadline_s=5
+    )
+
+
+def is_read_past(process: subprocess.Popen[bytes], path: Path, body: bytes) -> bool:
+    """Whether the kernel reads the file while the mount's process is stopped."""
+    fd = os.open(path, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # what the mount's own cache has proves nothing
-    waking = threading.Timer(5, process.send_signal, (signal.SIGCONT,))
+    waking = threading.Timer(0.5, process.send_signal, (signal.SIGCONT,))
     process.send_signal(signal.SIGSTOP)
     try:
         waking.start()
         assert os.pread(fd, len(body), 0) == body
-        assert waking.is_alive(), "the kernel asked the process, which was stopped"
+        return waking.is_alive()
     finally:
-        process.send_signal(signal.SIGCONT)
         waking.cancel()
+        process.send_signal(signal.SIGCONT)
         os.close(fd)
+
+
+def test_pages_that_were_filled_one_by_one_are_read_by_the_kernel_alone_soon_after(tmp_path: Path) -> None:
+    require_passthrough()
+    store = tmp_path / "store"
+    store.mkdir()
+    body = os.urandom(300 * KIB + 77)
+    for name in ("forward", "scattered"):
+        (store / name).write_bytes(body)
+    with mounted(tmp_path / "fuse", '[cache]\npage = "4KiB"\n' + config_for(store)) as mount:
+        assert (mount.data / "forward").read_bytes() == body
+        wait_until(lambda: is_read_past(mount.process, mount.data / "forward", body), "one file of its chunks", deadline_s=5)
+        with open(mount.data / "scattered", "rb", buffering=0) as file:
+            offsets = list(range(0, len(body), 4096))
+            random.Random(1).shuffle(offsets)
+            for offset in offsets:
+                assert os.pread(file.fileno(), 4096, offset) == body[offset : offset + 4096]
+        wait_until(lambda: is_read_past(mount.process, mount.data / "scattered", body), "one file of its pages", deadline_s=5)
 
 
 def test_direct_reads_see_the_same(here: Path, behind: Path) -> None:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from headrace.gateways.fuse import abi
 from headrace.gateways.fuse.abi import Op
+from headrace.gateways.fuse.changes import Change, change
 from headrace.gateways.fuse.directories import Directories
-from headrace.gateways.fuse.files import Change, Files
+from headrace.gateways.fuse.files import Files
+from headrace.gateways.fuse.handing import Handing, Wholes
 from headrace.gateways.fuse.inodes import Inode
 from headrace.gateways.fuse.moving import Moves
 from headrace.gateways.fuse.names import Names
+from headrace.gateways.fuse.reading import Reader
 from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.gateways.fuse.xattrs import list_xattrs, xattr
 
@@ -23,16 +26,19 @@ class Mounted:
     """The parts of one mount."""
 
     shared: Shared
+    handing: Handing
     files: Files
+    reader: Reader
     names: Names
     moves: Moves
     directories: Directories
 
     @classmethod
-    def of(cls, shared: Shared) -> Mounted:
-        files = Files(shared)
+    def of(cls, shared: Shared, wholes: Wholes) -> Mounted:
+        handing = Handing(shared.device, wholes)
+        files = Files(shared, handing)
         names = Names(shared, files)
-        return cls(shared, files, names, Moves(shared, files, names), Directories(shared))
+        return cls(shared, handing, files, Reader(shared), names, Moves(shared, files, names), Directories(shared))
 
     def inode(self, request: abi.Request) -> Inode:
         """Raises `Refused` for one that the kernel forgot."""
@@ -47,7 +53,7 @@ Handler = Callable[[Mounted, abi.Request], Awaitable[bytes]]
 
 async def _read(mount: Mounted, request: abi.Request) -> bytes:
     handle, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
-    return await mount.files.read(mount.files.get(handle), offset, size)
+    return await mount.reader.read(mount.files.get(handle), offset, size)
 
 
 async def _lookup(mount: Mounted, request: abi.Request) -> bytes:
@@ -64,7 +70,9 @@ async def _setattr(mount: Mounted, request: abi.Request) -> bytes:
     valid, _, _fh, size, _, _, mtime, _, _, mtime_nanos, _, mode, _, uid, gid, _ = abi.SETATTR_IN.unpack_from(request.body)
     mtime_ns = mtime * 10**9 + mtime_nanos if valid & abi.SET_MTIME else None
     inode = mount.inode(request)
-    await mount.files.change(
+    await change(
+        mount.shared,
+        mount.files,
         inode,
         Change(
             size if valid & abi.SET_SIZE else None,

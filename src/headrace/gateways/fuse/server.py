@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from headrace.gateways.fuse import abi
 from headrace.gateways.fuse.abi import Op
+from headrace.gateways.fuse.handing import Wholes
 from headrace.gateways.fuse.inodes import Inode
 from headrace.gateways.fuse.operations import HANDLERS, Mounted
 from headrace.gateways.fuse.shared import Refused, Shared, errno_of
@@ -36,10 +37,10 @@ _WANTED = (
 class Server:
     """Answers every request once. A request that fails is told its `errno`; nothing that a request does ends the server."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, wholes: Wholes) -> None:
         self._shared = shared
         self._device = shared.device
-        self._mount = Mounted.of(shared)
+        self._mount = Mounted.of(shared, wholes)
         self._buffer = mmap.mmap(-1, abi.REQUEST_BYTES)
         self._scratch = mmap.mmap(-1, abi.MAX_WRITE_BYTES)
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -68,6 +69,7 @@ class Server:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._mount.handing.close()
         return await self._mount.files.save_all()
 
     def _readable(self) -> None:
@@ -207,7 +209,7 @@ class Server:
     def _read_now(self, request: abi.Request) -> bool:
         handle, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
         try:
-            pieces = self._mount.files.read_now(self._mount.files.get(handle), offset, size)
+            pieces = self._mount.reader.read_now(self._mount.files.get(handle), offset, size)
             parts = self._gather(pieces) if pieces is not None else None
         except (HeadraceError, Refused, OSError) as error:
             self._fail(request.unique, errno_of(error))

@@ -42,6 +42,7 @@ class StagedFile:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.unbounded = True
         self.new_modes = False
         """Whether only what is kept beside the bytes has to be stored, too."""
         self._stored: tuple[int, int] | None = None
