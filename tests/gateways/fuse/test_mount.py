@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -349,12 +350,38 @@ def test_symbolic_links_lead_where_they_say(here: Path) -> None:
     assert os.path.islink(here / "link")
 
 
-def test_hard_links_and_devices_are_refused_by_name(here: Path) -> None:
+def test_hard_links_are_refused_by_name(here: Path) -> None:
     (here / "one").write_bytes(b"")
     with pytest.raises(OSError, match=r"not permitted|not implemented"):
         os.link(here / "one", here / "two")
+
+
+def test_pipes_and_sockets_work_among_the_programs_of_one_mount(here: Path) -> None:
+    os.mkfifo(here / "pipe", 0o640)
+    assert stat.S_ISFIFO(os.stat(here / "pipe").st_mode)
+    reader = os.open(here / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with open(here / "pipe", "wb", buffering=0) as writer:
+        writer.write(b"through the kernel")
+    assert os.read(reader, 100) == b"through the kernel"
+    os.close(reader)
+    directory = os.open(here, os.O_PATH)  # a socket's own path may have 107 bytes
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as calling:
+        listening.bind(f"/proc/self/fd/{directory}/s")
+        listening.listen()
+        calling.connect(f"/proc/self/fd/{directory}/s")
+    os.close(directory)
+    assert {entry.name for entry in here.iterdir()} == {"pipe", "s"}
+
+
+def test_a_device_file_keeps_what_it_says_and_opens_nothing(shared: tuple[FuseMount, Path], here: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("device files need root")
+    os.mknod(here / "null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     with pytest.raises(PermissionError):
-        os.mkfifo(here / "pipe")
+        open(here / "null", "rb")
+    with mounted(shared[0].home / "third", config_for(shared[1])) as other:
+        seen = os.stat(other.data / here.name / "null")
+        assert (stat.S_IFMT(seen.st_mode), seen.st_rdev) == (stat.S_IFCHR, os.makedev(1, 3))
 
 
 def test_what_the_store_says_of_an_object_is_an_extended_attribute(here: Path) -> None:
@@ -364,8 +391,77 @@ def test_what_the_store_says_of_an_object_is_an_extended_attribute(here: Path) -
     assert os.getxattr(here / "x", "user.headrace.version")
     with pytest.raises(OSError, match=os.strerror(errno.ENODATA)):
         os.getxattr(here / "x", "user.other")
-    with pytest.raises(OSError, match=os.strerror(errno.EOPNOTSUPP)):
-        os.setxattr(here / "x", "user.other", b"1")
+    with pytest.raises(PermissionError):
+        os.setxattr(here / "x", "user.headrace.etag", b"1")
+
+
+def own_xattrs(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path) if not name.startswith("user.headrace.")}
+
+
+def test_extended_attributes_of_programs_are_kept_with_the_object(shared: tuple[FuseMount, Path], here: Path) -> None:
+    path = here / "x"
+    with open(path, "wb", buffering=0) as file:
+        os.setxattr(path, "user.early", b"set before it was stored")
+        file.write(b"x")
+    os.setxattr(path, "user.späť", bytes(range(256)), os.XATTR_CREATE)
+    os.setxattr(path, "user.early", b"anew", os.XATTR_REPLACE)
+    os.chmod(path, 0o604)
+    with open(path, "ab") as file:
+        file.write(b"y")
+    kept = {"user.early": b"anew", "user.späť": bytes(range(256))}
+    assert own_xattrs(path) == kept
+    with mounted(shared[0].home / "fourth", config_for(shared[1])) as other:
+        assert own_xattrs(other.data / here.name / "x") == kept
+    os.removexattr(path, "user.early")
+    assert own_xattrs(path) == {"user.späť": bytes(range(256))}
+    assert path.read_bytes() == b"xy"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "flags", "code"),
+    [
+        ("user.a", b"", os.XATTR_CREATE, errno.EEXIST),
+        ("user.b", b"", os.XATTR_REPLACE, errno.ENODATA),
+        ("user.b", bytes(2000), 0, errno.ENOSPC),
+        ("trusted.b", b"", 0, errno.EOPNOTSUPP),
+    ],
+)
+def test_an_extended_attribute_that_cannot_be_kept_is_refused_by_name(
+    here: Path, name: str, value: bytes, flags: int, code: int
+) -> None:
+    path = here / "x"
+    path.write_bytes(b"x")
+    os.setxattr(path, "user.a", b"1")
+    with pytest.raises(OSError, match=os.strerror(code)):
+        os.setxattr(path, name, value, flags)
+    with pytest.raises(OSError, match=os.strerror(errno.ENODATA)):
+        os.removexattr(path, "user.b")
+    assert own_xattrs(path) == {"user.a": b"1"}
+
+
+def test_what_is_open_for_writing_stays_below_its_bound_and_nothing_is_lost(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "large").write_bytes(bytes(2 * MIB))
+    with mounted(tmp_path / "fuse", '[fuse]\nstaged = "1MiB"\n' + config_for(store)) as mount:
+        with open(mount.data / "a", "wb", buffering=0) as first, open(mount.data / "b", "wb", buffering=0) as second:
+            assert first.write(b"a" * 700 * KIB) == 700 * KIB
+            for beyond in (
+                lambda: second.write(b"b" * 400 * KIB),
+                lambda: os.ftruncate(second.fileno(), MIB),
+                lambda: os.posix_fallocate(second.fileno(), 0, MIB),
+                lambda: open(mount.data / "large", "r+b"),
+            ):
+                with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+                    beyond()
+            assert second.write(b"b" * 200 * KIB) == 200 * KIB
+            free = os.statvfs(mount.root)
+            assert free.f_bavail * free.f_frsize == 124 * KIB
+        assert (store / "a").read_bytes() == b"a" * 700 * KIB
+        assert (store / "b").read_bytes() == b"b" * 200 * KIB
+        (mount.data / "c").write_bytes(b"c" * MIB)  # what was closed takes no room any more
+        assert (store / "c").read_bytes() == b"c" * MIB
 
 
 def test_names_that_no_key_can_have_are_refused(here: Path) -> None:

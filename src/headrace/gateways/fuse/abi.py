@@ -116,6 +116,7 @@ HANDLE_IN = struct.Struct("<QII")
 """The beginning of the requests to flush and to fsync."""
 STATFS_OUT = struct.Struct("<QQQQQIIII24x")
 XATTR_IN = struct.Struct("<II")
+"""Of GETXATTR and LISTXATTR the room for the answer; of SETXATTR the value's length and flags."""
 XATTR_OUT = struct.Struct("<II")
 FALLOCATE_IN = struct.Struct("<QQQII")
 FORGET_IN = struct.Struct("<Q")
@@ -146,12 +147,14 @@ class Attr(NamedTuple):
     gid: int
     mtime_ns: int
     nlink: int = 1
+    rdev: int = 0
+    """Which device, as the kernel writes it; of device files."""
 
     def pack(self) -> bytes:
         seconds, rest = divmod(self.mtime_ns, 1_000_000_000)
         return ATTR.pack(
             self.ino, self.size, (self.size + 511) // 512, seconds, seconds, seconds, rest, rest, rest,
-            self.mode, self.nlink, self.uid, self.gid, 0, 65536, 0,
+            self.mode, self.nlink, self.uid, self.gid, self.rdev, 65536, 0,
         )  # fmt: skip
 
 

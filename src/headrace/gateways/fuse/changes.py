@@ -31,6 +31,7 @@ class Change:
             modes.uid if self.uid is None else self.uid,
             modes.gid if self.gid is None else self.gid,
             mtime_ns if self.mtime_ns is None else self.mtime_ns,
+            modes.rdev,
         )
 
 

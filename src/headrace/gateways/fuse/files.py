@@ -99,7 +99,7 @@ class Files:
         file = self.get(handle)
         if not file.writes or file.inode.staged is None:
             raise Refused(errno.EBADF)
-        return os.pwrite(file.inode.staged.fd, data, offset)
+        return file.inode.staged.write(data, offset)
 
     def allocate(self, handle: int, offset: int, length: int, mode: int) -> None:
         """Room for bytes that are to come; only what makes the file longer, or changes nothing of it, is known here."""
@@ -108,7 +108,7 @@ class Files:
             raise Refused(errno.EBADF)
         if mode:
             raise Refused(errno.EOPNOTSUPP)
-        os.posix_fallocate(file.inode.staged.fd, offset, length)
+        file.inode.staged.allocate(offset, length)
 
     async def flush(self, handle: int) -> None:
         """A descriptor was closed, or fsync was asked for: the store has what was written when this returns."""

@@ -74,7 +74,8 @@ class Handing:
         if inode.opens or not self._device.passes:
             return 0
         if inode.staged is not None:
-            inode.backing = self._device.hand_over(inode.staged.fd) if inode.staged.unbounded else 0
+            # The kernel asks nobody for room.
+            inode.backing = 0 if inode.staged.bounded else self._device.hand_over(inode.staged.fd)
             return inode.backing
         whole = self._whole(inode)
         inode.backing = self._device.hand_over(whole.fd) if whole is not None else 0

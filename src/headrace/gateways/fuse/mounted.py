@@ -28,7 +28,7 @@ async def serve(
     mountpoint: Path,
     *,
     wholes: Wholes,
-    staging: Path,
+    area: StagingArea,
     how: MountOptions,
     options: FuseOptions,
     ready: Callable[[], None],
@@ -42,7 +42,6 @@ async def serve(
     node = await calls.stat(namespace, root)
     if node.info is not None:
         raise SettingsError(f"/{root} is an object: mount a directory", path=root)
-    area = StagingArea(staging)
     if not how.read_only:
         area.new().close()
     device = await asyncio.to_thread(mount, mountpoint, how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -14,11 +15,12 @@ from headrace.gateways.fuse.directories import Directories
 from headrace.gateways.fuse.files import Files
 from headrace.gateways.fuse.handing import Handing, Wholes
 from headrace.gateways.fuse.inodes import Inode
+from headrace.gateways.fuse.modes import Modes
 from headrace.gateways.fuse.moving import Moves
 from headrace.gateways.fuse.names import Names
 from headrace.gateways.fuse.reading import Reader
 from headrace.gateways.fuse.shared import Refused, Shared
-from headrace.gateways.fuse.xattrs import list_xattrs, xattr
+from headrace.gateways.fuse.xattrs import list_xattrs, remove_xattr, set_xattr, xattr
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,10 @@ async def _symlink(mount: Mounted, request: abi.Request) -> bytes:
 
 
 async def _mknod(mount: Mounted, request: abi.Request) -> bytes:
-    mode, *_ = abi.MKNOD_IN.unpack_from(request.body)
+    mode, rdev, *_ = abi.MKNOD_IN.unpack_from(request.body)
     (name,) = abi.names(request.body, abi.MKNOD_IN.size, 1)
-    return mount.names.known(await mount.names.make_node(mount.inode(request), name, mode, (request.uid, request.gid)))
+    modes = Modes(mode, request.uid, request.gid, mount.shared.now_ns(), rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0)
+    return mount.names.known(await mount.names.make_node(mount.inode(request), name, modes))
 
 
 async def _mkdir(mount: Mounted, request: abi.Request) -> bytes:
@@ -187,10 +190,13 @@ async def _nothing(_mount: Mounted, _request: abi.Request) -> bytes:
     return b""
 
 
-async def _statfs(_mount: Mounted, _request: abi.Request) -> bytes:
+async def _statfs(mount: Mounted, _request: abi.Request) -> bytes:
     # The stores tell no capacity: tools must find room, whatever block size they reckon in.
-    blocks = 1 << 38
-    return abi.STATFS_OUT.pack(blocks, blocks, blocks, 1 << 40, 1 << 40, 4096, abi.NAME_MAX_BYTES, 4096, 0)
+    blocks = free = 1 << 38
+    room = mount.shared.area.room
+    if room.limit:
+        free = max(0, room.limit - room.used) // 4096
+    return abi.STATFS_OUT.pack(blocks, free, free, 1 << 40, 1 << 40, 4096, abi.NAME_MAX_BYTES, 4096, 0)
 
 
 async def _getxattr(mount: Mounted, request: abi.Request) -> bytes:
@@ -204,8 +210,18 @@ async def _listxattr(mount: Mounted, request: abi.Request) -> bytes:
     return _sized(list_xattrs(mount.inode(request)), size)
 
 
-async def _no_xattr(_mount: Mounted, _request: abi.Request) -> bytes:
-    raise Refused(errno.EOPNOTSUPP)
+async def _setxattr(mount: Mounted, request: abi.Request) -> bytes:
+    size, flags = abi.XATTR_IN.unpack_from(request.body)
+    (name,) = abi.names(request.body, abi.XATTR_IN.size, 1)
+    start = abi.XATTR_IN.size + len(name) + 1
+    await set_xattr(mount.shared, mount.inode(request), name, bytes(request.body[start : start + size]), flags)
+    return b""
+
+
+async def _removexattr(mount: Mounted, request: abi.Request) -> bytes:
+    (name,) = abi.names(request.body, 0, 1)
+    await remove_xattr(mount.shared, mount.inode(request), name)
+    return b""
 
 
 def _sized(value: bytes, size: int) -> bytes:
@@ -244,7 +260,7 @@ HANDLERS: dict[int, Handler] = {
     Op.FALLOCATE: _fallocate,
     Op.GETXATTR: _getxattr,
     Op.LISTXATTR: _listxattr,
-    Op.SETXATTR: _no_xattr,
-    Op.REMOVEXATTR: _no_xattr,
+    Op.SETXATTR: _setxattr,
+    Op.REMOVEXATTR: _removexattr,
 }
 """Requests that may have to wait."""
