@@ -21,6 +21,7 @@ from headrace.gateways.fuse.names import Names
 from headrace.gateways.fuse.reading import Reader
 from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.gateways.fuse.xattrs import list_xattrs, remove_xattr, set_xattr, xattr
+from headrace.model.reading import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,11 @@ class Mounted:
         return inode
 
 
-Handler = Callable[[Mounted, abi.Request], Awaitable[bytes]]
+Handler = Callable[[Mounted, abi.Request], Awaitable[bytes | tuple[Buffer, ...]]]
+"""Answers in one piece, or in several."""
 
 
-async def _read(mount: Mounted, request: abi.Request) -> bytes:
+async def _read(mount: Mounted, request: abi.Request) -> tuple[Buffer, ...]:
     handle, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
     return await mount.reader.read(mount.files.get(handle), offset, size)
 

@@ -12,7 +12,7 @@ from headrace.gateways.fuse.open_file import OpenFile
 from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.gateways.fuse.streaming import Stream
 from headrace.model.objects import ByteRange, ObjectInfo
-from headrace.model.reading import FileSlice, Piece
+from headrace.model.reading import Buffer, FileSlice, Piece
 
 _LONG_BYTES = 128 * 1024
 """Who begins with a request of this length goes on: the kernel asks for less where a program looks at a file's head."""
@@ -40,14 +40,14 @@ class Reader:
             return None
         return reading.ready
 
-    async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
+    async def read(self, file: OpenFile, offset: int, size: int) -> tuple[Buffer, ...]:
         """The bytes, filled from the store where they are not at hand. Raises what the namespace raises."""
         inode = file.inode
         if inode.staged is not None:
-            return await asyncio.to_thread(os.pread, inode.staged.fd, size, offset)
+            return (await asyncio.to_thread(os.pread, inode.staged.fd, size, offset),)
         want = self._wanted(inode, offset, size)
         if want is None or inode.info is None:
-            return b""
+            return ()
         stream = file.stream
         forward = file.forward == want.start or (not want.start and want.length >= _LONG_BYTES and want.end < inode.info.size)
         if (forward or (stream is not None and stream.covers(want.start, want.length))) and (
@@ -55,9 +55,9 @@ class Reader:
         ) is not None:
             return data
         reading = await self._shared.namespace.read("/" + inode.path, want, version=inode.info.version)
-        return await calls.body(reading)
+        return (await calls.body(reading),)
 
-    async def _streamed(self, file: OpenFile, info: ObjectInfo, want: ByteRange) -> bytes | None:
+    async def _streamed(self, file: OpenFile, info: ObjectInfo, want: ByteRange) -> tuple[Buffer, ...] | None:
         """The bytes out of the file's stream, which is begun where there is none that has them."""
         async with file.beginning:
             stream = file.stream

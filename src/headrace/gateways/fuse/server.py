@@ -17,7 +17,7 @@ from headrace.gateways.fuse.inodes import Inode
 from headrace.gateways.fuse.operations import HANDLERS, Mounted
 from headrace.gateways.fuse.shared import Refused, Shared, errno_of
 from headrace.model.errors import HeadraceError
-from headrace.model.reading import FileSlice, Piece
+from headrace.model.reading import Buffer, FileSlice, Piece
 
 _log = logging.getLogger(__name__)
 
@@ -137,18 +137,18 @@ class Server:
             _log.exception("request %s failed", request.op)
             self._fail(request.unique, errno.EIO)
         else:
-            self._reply(request.unique, answer)
+            self._reply(request.unique, *(answer if isinstance(answer, tuple) else (answer,)))
         finally:
             self._running.pop(request.unique, None)
 
-    def _reply(self, unique: int, *parts: bytes | memoryview) -> None:
+    def _reply(self, unique: int, *parts: Buffer) -> None:
         length = abi.OUT_HEADER.size + sum(map(len, parts))
         self._send([abi.OUT_HEADER.pack(length, 0, unique), *parts])
 
     def _fail(self, unique: int, code: int) -> None:
         self._send([abi.OUT_HEADER.pack(abi.OUT_HEADER.size, -code, unique)])
 
-    def _send(self, parts: list[bytes | memoryview]) -> None:
+    def _send(self, parts: list[Buffer]) -> None:
         try:
             os.writev(self._device.fd, parts)
         except OSError as error:
