@@ -21,7 +21,7 @@ from headrace.gateways.fuse.saving import save
 from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.model.errors import HeadraceError, NotFound, Unsupported
 from headrace.model.objects import ObjectInfo, with_key
-from headrace.model.writing import Condition
+from headrace.model.writing import BytesBody, Condition, attributes_of
 
 _MOVED_AT_ONCE = 16
 
@@ -57,6 +57,8 @@ class Moves:
         await (self._move_directory if inode.is_directory else self._move_file)(inode, parent, name)
         if source_parent is not None:
             self._names.stays(source_parent)
+        self._names.touched(parent)
+        inode.changed_ns = self._shared.now_ns()
 
     def _check_may_move(self, source: str, target: str) -> None:
         if target.startswith(source + "/"):
@@ -125,13 +127,24 @@ class Moves:
 
         async def one(info: ObjectInfo) -> None:
             async with gate:
-                path = info.key.removeprefix("/")
-                await namespace.copy(info, f"/{target}{path[len(source) :]}")
+                path = f"/{target}{info.key[len(source) + 1 :]}"
+                if _marks_directory(info):
+                    # Not copied: to some stores it is no object but a directory of theirs.
+                    await namespace.write(path, BytesBody(b""), attributes_of(info, ()))
+                else:
+                    await namespace.copy(info, path)
 
         below = calls.below(namespace, source)
         moved = [with_key(node.info, "/" + node.path) async for node in below if node.info is not None]
         await _all([one(info) for info in moved])
-        await changing.remove_versions(namespace, moved)
+        await changing.remove_versions(namespace, [info for info in moved if not _marks_directory(info)])
+        for info in sorted((info for info in moved if _marks_directory(info)), key=lambda info: info.key, reverse=True):
+            with suppress(NotFound):
+                await namespace.delete(info.key)
+
+
+def _marks_directory(info: ObjectInfo) -> bool:
+    return info.key.endswith("/") and not info.size
 
 
 async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
