@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -342,6 +342,25 @@ def test_modes_times_and_owners_are_kept(shared: tuple[FuseMount, Path], here: P
         assert (again.st_mode, again.st_mtime_ns) == (seen.st_mode, seen.st_mtime_ns)
 
 
+def test_a_directory_changes_when_a_name_comes_or_goes_and_a_file_when_its_modes_do(here: Path) -> None:
+    def after(change: Callable[[], object], path: Path) -> bool:
+        os.utime(here, ns=(1, 1))
+        before = os.stat(path)
+        change()
+        now = os.stat(path)
+        return now.st_ctime_ns > before.st_ctime_ns and (path != here or now.st_mtime_ns > before.st_mtime_ns)
+
+    path = here / "x"
+    assert after(lambda: path.write_bytes(b"x"), here)
+    assert after(lambda: os.chmod(path, 0o600), path)
+    assert after(lambda: os.setxattr(path, "user.a", b""), path)
+    assert after(lambda: os.mkdir(here / "d"), here)
+    assert after(lambda: os.symlink("x", here / "l"), here)
+    assert after(lambda: os.rename(path, here / "d/x"), here)
+    assert after(lambda: os.unlink(here / "l"), here)
+    assert os.stat(here / "d/x").st_mtime_ns < os.stat(here / "d/x").st_ctime_ns
+
+
 def test_symbolic_links_lead_where_they_say(here: Path) -> None:
     (here / "target").write_bytes(b"t")
     os.symlink("target", here / "link")
@@ -612,6 +631,14 @@ def test_a_mount_over_s3_is_written_and_read(tmp_path: Path, seaweedfs_server: S
         os.chmod(mount.data / "d/small", 0o600)
         os.rename(mount.data / "d/small", mount.data / "d/other")
         assert sorted(os.listdir(mount.data / "d")) == ["large", "other"]
+        (mount.data / "tree/empty").mkdir(parents=True)
+        (mount.data / "tree/leaf").write_bytes(b"leaf")
+        os.rename(mount.data / "tree", mount.data / "moved")
+        os.rename(mount.data / "moved/empty", mount.data / "moved/still-empty")
+        assert sorted(os.listdir(mount.data)) == ["d", "moved"]
+        assert sorted(os.listdir(mount.data / "moved")) == ["leaf", "still-empty"]
+        assert os.listdir(mount.data / "moved/still-empty") == []
+        shutil.rmtree(mount.data / "moved")
     client = seaweedfs_server.client()
     assert client.get_object(Bucket=bucket, Key="d/large")["Body"].read() == body
     other = client.get_object(Bucket=bucket, Key="d/other")

@@ -149,11 +149,14 @@ class Attr(NamedTuple):
     nlink: int = 1
     rdev: int = 0
     """Which device, as the kernel writes it; of device files."""
+    ctime_ns: int = 0
+    """0: as `mtime_ns`."""
 
     def pack(self) -> bytes:
         seconds, rest = divmod(self.mtime_ns, 1_000_000_000)
+        changed, changed_rest = divmod(self.ctime_ns or self.mtime_ns, 1_000_000_000)
         return ATTR.pack(
-            self.ino, self.size, (self.size + 511) // 512, seconds, seconds, seconds, rest, rest, rest,
+            self.ino, self.size, (self.size + 511) // 512, seconds, seconds, changed, rest, rest, changed_rest,
             self.mode, self.nlink, self.uid, self.gid, self.rdev, 65536, 0,
         )  # fmt: skip
 

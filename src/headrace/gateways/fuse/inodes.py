@@ -46,6 +46,8 @@ class Inode:
     """The kernel's number for the file behind those."""
     new_metadata: Pairs | None = None
     """What is to be kept with the object when it is stored next, besides the modes; None: what it has."""
+    changed_ns: int = 0
+    """When something but its bytes was last changed through this mount."""
     made_here: bool = False
     """A directory that is there even while its store has nothing in it."""
     children: dict[str, Inode] = field(default_factory=dict)
@@ -83,7 +85,9 @@ class Inode:
         modes = self.modes
         mtime_ns = self.staged.mtime_ns if self.staged is not None else modes.mtime_ns
         nlink = 2 if self.is_directory else int(self.parent is not None)
-        return Attr(self.number, self.size, modes.mode, modes.uid, modes.gid, mtime_ns, nlink, modes.rdev)
+        return Attr(
+            self.number, self.size, modes.mode, modes.uid, modes.gid, mtime_ns, nlink, modes.rdev, max(mtime_ns, self.changed_ns)
+        )
 
 
 def number_of(path: str) -> int:

@@ -6,6 +6,8 @@ import errno
 import stat
 from contextlib import suppress
 
+import msgspec
+
 from headrace.gateways import changing
 from headrace.gateways import fsspec as calls
 from headrace.gateways.fuse import abi
@@ -126,6 +128,7 @@ class Names:
         modes = Modes(stat.S_IFREG | stat.S_IMODE(mode), *owner, self._shared.now_ns())
         made = self._inodes.add(parent, name, modes)
         made.staged = staged
+        self.touched(parent)
         return made
 
     async def make_node(self, parent: Inode, raw: bytes, modes: Modes) -> Inode:
@@ -145,6 +148,7 @@ class Names:
         if "/" not in path:
             raise Refused(errno.EPERM)  # a first component is a mount or a bucket, never a file
         info = await self._shared.namespace.write("/" + path, BytesBody(body), Attributes(metadata=metadata_with((), modes)))
+        self.touched(parent)
         return self._inodes.add(parent, name, modes, info)
 
     async def read_link(self, inode: Inode) -> bytes:
@@ -168,6 +172,7 @@ class Names:
                 await self._shared.namespace.write(f"/{path}/", BytesBody(b""), Attributes(metadata=metadata_with((), modes)))
         made = self._inodes.add(parent, name, modes)
         made.made_here = True
+        self.touched(parent)
         return made
 
     async def _refuse_existing(self, parent: Inode, raw: bytes) -> None:
@@ -219,9 +224,14 @@ class Names:
             raise Refused(errno.ENOTEMPTY)
 
     def stays(self, directory: Inode) -> None:
-        """A directory that was seen here stays when its last file goes, as on any file system."""
+        """A name of it went. A directory that was seen here stays when its last file goes, as on any file system."""
         if directory.id != abi.ROOT_ID:
             directory.made_here = True
+        self.touched(directory)
+
+    def touched(self, directory: Inode) -> None:
+        """A name came or went: that is when a directory was changed, as long as it is known here."""
+        directory.modes = msgspec.structs.replace(directory.modes, mtime_ns=self._shared.now_ns())
 
 
 def decoded(raw: bytes) -> str:

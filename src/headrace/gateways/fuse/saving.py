@@ -112,6 +112,7 @@ async def save_modes(shared: Shared, inode: Inode, modes: Modes) -> None:
         if inode.staged is not None:
             inode.staged.set_mtime(modes.mtime_ns)
             inode.staged.new_modes = True
+            inode.changed_ns = shared.now_ns()
             return
         try:
             await _keep(shared, inode)
@@ -126,6 +127,7 @@ async def save_metadata(shared: Shared, inode: Inode, metadata: Pairs) -> None:
         old, inode.new_metadata = inode.new_metadata, metadata
         if inode.staged is not None:
             inode.staged.new_modes = True
+            inode.changed_ns = shared.now_ns()
             return
         try:
             await _keep(shared, inode)
@@ -135,11 +137,11 @@ async def save_metadata(shared: Shared, inode: Inode, metadata: Pairs) -> None:
 
 
 async def _keep(shared: Shared, inode: Inode) -> None:
-    if inode.parent is None or inode.info is None:
-        return
-    mtime_ns = inode.modes.mtime_ns
-    info = await _copied(shared, inode, await attributes_for(shared, inode, mtime_ns))
-    stored_as(inode, info, shared, mtime_ns=mtime_ns)
+    if inode.parent is not None and inode.info is not None:
+        mtime_ns = inode.modes.mtime_ns
+        info = await _copied(shared, inode, await attributes_for(shared, inode, mtime_ns))
+        stored_as(inode, info, shared, mtime_ns=mtime_ns)
+    inode.changed_ns = shared.now_ns()
 
 
 async def _copied(shared: Shared, inode: Inode, attributes: Attributes) -> ObjectInfo:
