@@ -24,10 +24,13 @@ def info_with(size: int = 1, **metadata: str) -> ObjectInfo:
     uid=st.integers(0, 2**32 - 1),
     gid=st.integers(0, 2**32 - 1),
     mtime_ns=st.integers(1, 2**61),
+    atime_ns=st.integers(0, 2**61),
     rdev=st.integers(0, 2**32 - 1),
 )
-def test_what_is_kept_is_read_back(permissions: int, kind: int, uid: int, gid: int, mtime_ns: int, rdev: int) -> None:
-    modes = Modes(kind | permissions, uid, gid, mtime_ns, rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0)
+def test_what_is_kept_is_read_back(
+    permissions: int, kind: int, uid: int, gid: int, mtime_ns: int, atime_ns: int, rdev: int
+) -> None:
+    modes = Modes(kind | permissions, uid, gid, mtime_ns, rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0, atime_ns)
     kept = metadata_with((("mine", "stays"), ("mode", "old")), modes)
     assert dict(kept)["mine"] == "stays"
     assert modes_of(info_with(0, **dict(kept)), DEFAULTS) == modes

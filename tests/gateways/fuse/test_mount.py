@@ -333,13 +333,14 @@ def test_modes_times_and_owners_are_kept(shared: tuple[FuseMount, Path], here: P
     path = here / "kept"
     path.write_bytes(b"x")
     os.chmod(path, 0o640)
-    os.utime(path, ns=(1_700_000_000_123_456_789, 1_700_000_000_123_456_789))
+    os.utime(path, ns=(1_600_000_000_987_654_321, 1_700_000_000_123_456_789))
     seen = os.stat(path)
+    assert seen.st_atime_ns == 1_600_000_000_987_654_321
     assert stat.S_IMODE(seen.st_mode) == 0o640
     assert seen.st_mtime_ns == 1_700_000_000_123_456_789
     with mounted(shared[0].home / "second", config_for(shared[1])) as other:
         again = os.stat(other.data / here.name / "kept")
-        assert (again.st_mode, again.st_mtime_ns) == (seen.st_mode, seen.st_mtime_ns)
+        assert (again.st_mode, again.st_mtime_ns, again.st_atime_ns) == (seen.st_mode, seen.st_mtime_ns, seen.st_atime_ns)
 
 
 def test_a_directory_changes_when_a_name_comes_or_goes_and_a_file_when_its_modes_do(here: Path) -> None:

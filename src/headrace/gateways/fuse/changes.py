@@ -21,10 +21,11 @@ class Change:
     uid: int | None = None
     gid: int | None = None
     mtime_ns: int | None = None
+    atime_ns: int | None = None
 
     def applied(self, modes: Modes, mtime_ns: int) -> Modes | None:
         """The modes with the change; None where it asks for none of them."""
-        if self.mode is None and self.uid is None and self.gid is None and self.mtime_ns is None:
+        if (self.mode, self.uid, self.gid, self.mtime_ns, self.atime_ns) == (None,) * 5:
             return None
         return Modes(
             modes.mode if self.mode is None else stat.S_IFMT(modes.mode) | stat.S_IMODE(self.mode),
@@ -32,6 +33,7 @@ class Change:
             modes.gid if self.gid is None else self.gid,
             mtime_ns if self.mtime_ns is None else self.mtime_ns,
             modes.rdev,
+            modes.atime_ns if self.atime_ns is None else self.atime_ns,
         )
 
 

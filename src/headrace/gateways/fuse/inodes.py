@@ -86,7 +86,16 @@ class Inode:
         mtime_ns = self.staged.mtime_ns if self.staged is not None else modes.mtime_ns
         nlink = 2 if self.is_directory else int(self.parent is not None)
         return Attr(
-            self.number, self.size, modes.mode, modes.uid, modes.gid, mtime_ns, nlink, modes.rdev, max(mtime_ns, self.changed_ns)
+            self.number,
+            self.size,
+            modes.mode,
+            modes.uid,
+            modes.gid,
+            mtime_ns,
+            nlink,
+            modes.rdev,
+            max(mtime_ns, self.changed_ns),
+            modes.atime_ns,
         )
 
 

@@ -71,8 +71,12 @@ async def _getattr(mount: Mounted, request: abi.Request) -> bytes:
 
 
 async def _setattr(mount: Mounted, request: abi.Request) -> bytes:
-    valid, _, _fh, size, _, _, mtime, _, _, mtime_nanos, _, mode, _, uid, gid, _ = abi.SETATTR_IN.unpack_from(request.body)
+    valid, _, _fh, size, _, atime, mtime, _, atime_nanos, mtime_nanos, _, mode, _, uid, gid, _ = abi.SETATTR_IN.unpack_from(
+        request.body
+    )
     mtime_ns = mtime * 10**9 + mtime_nanos if valid & abi.SET_MTIME else None
+    atime_ns = atime * 10**9 + atime_nanos if valid & abi.SET_ATIME else None
+    now_ns = mount.shared.now_ns()
     inode = mount.inode(request)
     await change(
         mount.shared,
@@ -83,7 +87,8 @@ async def _setattr(mount: Mounted, request: abi.Request) -> bytes:
             mode if valid & abi.SET_MODE else None,
             uid if valid & abi.SET_UID else None,
             gid if valid & abi.SET_GID else None,
-            mount.shared.now_ns() if valid & abi.SET_MTIME_NOW else mtime_ns,
+            now_ns if valid & abi.SET_MTIME_NOW else mtime_ns,
+            now_ns if valid & abi.SET_ATIME_NOW else atime_ns,
         ),
     )
     return abi.attributes(inode.attr(), mount.shared.valid_s(inode.path))
