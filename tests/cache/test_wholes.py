@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.cache import merge as merging
@@ -61,6 +61,7 @@ async def test_it_begins_when_the_last_page_is_still_on_its_way(tmp_path: Path) 
     await rig.pages.close()
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.data())
 async def test_pages_that_came_in_any_order_become_one_file_when_the_last_is_there(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
