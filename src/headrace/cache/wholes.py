@@ -97,6 +97,8 @@ class Wholes:
         if directory is None or not directory.usable() or target.size <= target.geometry.page:
             return False
         await self._fills.settled(target.object_id)
+        if self._stop.is_set():
+            return False
         running = self._running.get(target.object_id)
         if running is None:
             running = asyncio.get_running_loop().run_in_executor(self._thread, self._work, directory, target)

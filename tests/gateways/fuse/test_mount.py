@@ -127,10 +127,15 @@ def test_exclusive_creation_fails_where_something_is(here: Path) -> None:
 def test_a_map_is_written_back(here: Path, behind: Path) -> None:
     path = here / "mapped"
     path.write_bytes(bytes(8192))
+    wanted = bytes(4096) + b"mmap" + bytes(4092)
     with open(path, "r+b") as file, mmap.mmap(file.fileno(), 8192) as view:
         view[4096:4100] = b"mmap"
         view.flush()
-    assert (behind / "mapped").read_bytes()[4096:4100] == b"mmap"
+        assert path.read_bytes() == wanted  # by another descriptor, while it is mapped
+        assert os.pread(file.fileno(), 8192, 0) == wanted
+    assert (behind / "mapped").read_bytes() == wanted
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        assert view[:] == wanted
 
 
 def test_a_map_that_outlives_its_descriptor_is_stored_when_it_goes(here: Path, behind: Path) -> None:
