@@ -120,6 +120,23 @@ async def test_a_page_that_was_spoilt_is_never_handed_on(tmp_path: Path) -> None
     await rig.pages.close()
 
 
+async def test_what_a_killed_merge_left_beside_its_result_goes_when_that_is_proved(tmp_path: Path) -> None:
+    rig, target, body = await filled(tmp_path)
+    left = {path: (path.read_bytes(), path.with_name(path.name + ".sum")) for path in rig.segment_files()}
+    sums = {path: path.read_bytes() for _, path in left.values() if path.exists()}
+    assert await rig.pages.wholes.join(target)
+    for path, (data, _) in left.items():
+        path.write_bytes(data)
+    for path, data in sums.items():
+        path.write_bytes(data)
+    assert kinds(rig) > {"w"}
+    await rig.restart()
+    assert await rig.pages.wholes.join(rig.store.target(await rig.store.info("k")))
+    assert kinds(rig) == {"w"}
+    assert await body_of(await rig.store.read("k")) == body
+    await rig.pages.close()
+
+
 async def test_a_file_that_changed_after_its_proof_is_proved_no_longer(tmp_path: Path) -> None:
     rig, target, _ = await filled(tmp_path)
     assert await rig.pages.wholes.join(target)

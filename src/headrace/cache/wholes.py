@@ -127,7 +127,10 @@ class Wholes:
 
     def _work(self, directory: PageDirectory, target: CachedObject) -> Proof | None:
         try:
-            return self._prove(directory, target) if self._make(directory, target) else None
+            proof = self._prove(directory, target) if self._make(directory, target) else None
+            if proof is not None:
+                self._tidy(directory, target)
+            return proof
         except SegmentGone:
             return None
         except SegmentBad as error:
@@ -162,6 +165,12 @@ class Wholes:
                 directory.touches.flush()
                 return True
         return False
+
+    def _tidy(self, directory: PageDirectory, target: CachedObject) -> None:
+        """What a process that was killed behind a merge left of the parts is not needed beside a proved whole."""
+        for name in directory.segments(target.object_id):
+            if name.kind is not Kind.WHOLE:
+                directory.remove(name, target.group)
 
     def _prove(self, directory: PageDirectory, target: CachedObject) -> Proof | None:
         name, page = SegmentName(target.object_id, Kind.WHOLE), target.geometry.page
