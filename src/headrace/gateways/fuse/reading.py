@@ -28,7 +28,8 @@ class Reader:
         """The bytes, if they can be had without waiting. Raises `Refused`, and what the namespace raises."""
         inode = file.inode
         if inode.staged is not None:
-            return (FileSlice(inode.staged.fd, offset, size, inode.staged),)
+            length = min(size, inode.staged.size - offset)
+            return (FileSlice(inode.staged.fd, offset, length, inode.staged),) if length > 0 else ()
         want = self._wanted(inode, offset, size)
         if want is None:
             return ()

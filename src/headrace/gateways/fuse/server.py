@@ -220,7 +220,7 @@ class Server:
         return True
 
     def _gather(self, pieces: tuple[Piece, ...]) -> list[bytes | memoryview] | None:
-        """The pieces' bytes; None when a disk would have to be waited for."""
+        """All bytes of the pieces: the kernel takes fewer for the file's end. None when a disk would have to be waited for."""
         parts: list[bytes | memoryview] = []
         room = memoryview(self._scratch)
         for piece in pieces:
@@ -236,9 +236,9 @@ class Server:
                 if error.errno != errno.EOPNOTSUPP:
                     raise
                 done = os.preadv(piece.fd, [target], piece.offset)
-            if done < piece.length and len(pieces) > 1:
-                return None  # a page that was damaged: the other way finds out
-            parts.append(target[:done])
+            if done < piece.length:
+                return None  # not all of it is in memory, or a page was damaged: the other way finds out
+            parts.append(target)
             room = room[done:]
         return parts
 
