@@ -24,7 +24,7 @@ SMALL_FILES = int(os.environ.get("HEADRACE_BENCH_FILES", "10000"))
 SMALL_BYTES = 4096
 RANDOM_READS = 5000
 _MOUNT_S = 60
-_MERGE_S = 120
+_MERGE_S = 20
 
 
 def main() -> None:

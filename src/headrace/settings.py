@@ -15,6 +15,7 @@ import msgspec
 
 from headrace.cache.settings import CacheSettings
 from headrace.control.settings import ControlSettings, KafkaSource, KeySpec
+from headrace.gateways.fuse.settings import FuseSettings
 from headrace.gateways.settings import GatewaySettings
 from headrace.model.errors import SettingsError
 from headrace.model.mounts import MountSpec
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     staging: StagingSettings = StagingSettings()
     scratch: ScratchSettings = ScratchSettings()
     gateway: GatewaySettings = GatewaySettings()
+    fuse: FuseSettings = FuseSettings()
     key: tuple[KeySpec, ...] = ()
     mount: tuple[MountSpec, ...] = ()
     rule: tuple[Rule, ...] = ()
@@ -187,6 +189,7 @@ def _check_values(settings: Settings) -> None:
         ("[staging] capacity", settings.staging.capacity, parse_size),
         ("[staging] max_age", settings.staging.max_age, parse_duration),
         ("[scratch] capacity", settings.scratch.capacity, parse_size),
+        ("[fuse] staged", settings.fuse.staged, parse_size),
     ]
     checks += [("[[cache.disk]] capacity", disk.capacity, parse_size) for disk in settings.cache.disk]
     for name, value, parse in checks:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from headrace.cache.arena import MemoryTier
+from headrace.cache.handles import CachedObject
 from headrace.cache.keeper import Keeper, run_in_thread
 from headrace.cache.layout import mount_tag
 from headrace.cache.locking import lock_process_memory, require_locked_memory
@@ -34,7 +35,8 @@ from headrace.model.clock import Clock, SystemClock
 from headrace.model.disk import SystemDisk
 from headrace.model.errors import HeadraceError, NotFound, ResidencyRefused, SettingsError, Unsupported
 from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
-from headrace.model.objects import ByteRange, Emit, ObjectInfo
+from headrace.model.objects import ByteRange, Emit, ObjectInfo, with_key
+from headrace.model.reading import FileSlice
 from headrace.model.sigv4 import SigningIdentity
 from headrace.model.units import parse_duration, parse_size
 from headrace.namespace.namespace import Namespace
@@ -509,6 +511,11 @@ class OwnNamespace(Namespace):
         self._stop = stop
         self._live = live
 
+    @property
+    def wholes(self) -> CachedWholes:
+        """Its objects as single files."""
+        return CachedWholes(self, self._pages)
+
     async def follow(self, settings: Settings, *, every_s: float = 2.0) -> None:
         """Bring changes of mounts into force as the ledger of `settings` has them, until cancelled."""
         seen = _ledger_state(settings)
@@ -530,6 +537,33 @@ class OwnNamespace(Namespace):
         await asyncio.gather(*(mount.store.close() for mount in self.table.mounts), return_exceptions=True)
         if self._pages is not None:
             await self._pages.close()
+
+
+class CachedWholes:
+    """What `gateways/fuse/handing.py` asks for, out of the page cache behind a namespace."""
+
+    def __init__(self, namespace: Namespace, pages: PageCache | None) -> None:
+        self._namespace = namespace
+        self._pages = pages
+
+    def find(self, path: str, info: ObjectInfo) -> FileSlice | None:
+        pages = self._pages
+        if pages is None:
+            return None
+        return next((found for target in self._targets(path, info) if (found := pages.wholes.find(target))), None)
+
+    async def join(self, path: str, info: ObjectInfo) -> bool:
+        if self._pages is None:
+            return False
+        for target in self._targets(path, info):
+            if await self._pages.wholes.join(target):
+                return True
+        return False
+
+    def _targets(self, path: str, info: ObjectInfo) -> list[CachedObject]:
+        """By the version, so that another one's pages are never found. None on a disk where the mount's may not lie on one."""
+        place = self._namespace.resolve(path)
+        return [cached.target(with_key(info, place.key)) for cached in caches_of(place.mount.store)]
 
 
 async def open_namespace(settings: Settings, *, clock: Clock, emit: Emit) -> OwnNamespace:

@@ -1,4 +1,5 @@
 import os
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from headrace.cache.layout import (
     encode_sums,
     object_id,
 )
-from headrace.cache.merge import Merger, merge, plan
+from headrace.cache.merge import Allowance, Merger, merge, plan, remove_parts
 from headrace.cache.scrub import Scrubber, verify
 from headrace.model.objects import ByteRange
 from headrace.stores.memory import MemoryStore
@@ -114,14 +115,42 @@ def test_a_failing_device_leaves_the_parts_and_nothing_half_made(tmp_path: Path,
     assert files(tmp_path) == {"c0", "c0.sum", "c1"}
 
 
-def test_the_rate_bounds_what_is_merged(tmp_path: Path) -> None:
+def test_the_rate_bounds_what_is_merged() -> None:
+    allowance = Allowance(10, 100)
+    assert allowance.take(90, 0.0)
+    assert not allowance.take(20, 0.0)
+    assert allowance.take(20, 1.0)
+    assert not allowance.take(1, 1.0)
+
+
+def test_what_is_longer_than_a_burst_waits_for_a_whole_one_and_is_paid_back() -> None:
+    allowance = Allowance(10, 100)
+    assert allowance.take(250, 0.0)
+    assert not allowance.take(1, 15.0)
+    assert not allowance.take(250, 24.0)
+    assert allowance.take(250, 25.0)
+
+
+def test_what_was_freed_while_it_was_merged_does_not_come_back(tmp_path: Path) -> None:
     data = os.urandom(CHUNK + 100)
-    write(tmp_path, name(Kind.CHUNK, 0), data[:CHUNK])
-    write(tmp_path, name(Kind.CHUNK, 1), data[CHUNK:])
-    merger = Merger(str(tmp_path), GEOMETRY, bytes_per_s=CHUNK)
-    merger._allowance = 0.0
-    assert visit(merger, tmp_path, 0.0) == []
-    assert visit(merger, tmp_path, 3.0)
+    parts = (name(Kind.CHUNK, 0), name(Kind.CHUNK, 1))
+    write(tmp_path, parts[0], data[:CHUNK])
+    write(tmp_path, parts[1], data[CHUNK:])
+    assert merge(str(tmp_path), GEOMETRY, name(Kind.WHOLE), parts)
+    (tmp_path / parts[1].path).unlink()
+    assert not remove_parts(str(tmp_path), name(Kind.WHOLE), parts)
+    assert files(tmp_path) == set()
+
+
+def test_a_merge_that_is_stopped_leaves_its_parts(tmp_path: Path) -> None:
+    data = os.urandom(CHUNK + 100)
+    parts = (name(Kind.CHUNK, 0), name(Kind.CHUNK, 1))
+    write(tmp_path, parts[0], data[:CHUNK])
+    write(tmp_path, parts[1], data[CHUNK:])
+    before, stop = files(tmp_path), threading.Event()
+    stop.set()
+    assert merge(str(tmp_path), GEOMETRY, name(Kind.WHOLE), parts, stop=stop) == 0
+    assert files(tmp_path) == before
 
 
 def test_new_segments_are_left_alone_for_a_while(tmp_path: Path) -> None:

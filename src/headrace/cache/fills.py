@@ -59,6 +59,12 @@ class Fills:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def settled(self, object_id: bytes) -> None:
+        """Return once none of the object's fills grows that do so now."""
+        tasks = {fill.task for (growing, _), fill in self._growing.items() if growing == object_id and fill.task}
+        if tasks:
+            await asyncio.wait(tasks)
+
     async def close(self) -> None:
         """Give up the fills that lack bytes, let the others be written; returns when none is left."""
         await asyncio.sleep(0)  # let those just made begin: a task that never ran settles nothing

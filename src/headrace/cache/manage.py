@@ -23,6 +23,7 @@ from headrace.stores.store import Store
 
 _BUSY_S = 0.02
 _BATCH = 256
+_LOOKS = 2
 
 
 class Freed(msgspec.Struct, frozen=True):
@@ -89,11 +90,13 @@ async def free_mount(pages: PageCache, tag: bytes, group: Group) -> Freed:
     objects: set[bytes] = set()
     freed = 0
     for directory in pages.directories:
-        names = await directory.run(partial(directory.segments_of_mount, tag))
-        for start in range(0, len(names), _BATCH):
-            freed += await directory.run(partial(_remove, directory, names[start : start + _BATCH], group))
-        pages.forget(names)
-        objects.update(name.object_id for name in names)
+        # Once more after the first time: what was being merged had its old names, or its new one. What is filled anew may stay.
+        for _ in range(_LOOKS):
+            names = await directory.run(partial(directory.segments_of_mount, tag))
+            for start in range(0, len(names), _BATCH):
+                freed += await directory.run(partial(_remove, directory, names[start : start + _BATCH], group))
+            pages.forget(names)
+            objects.update(name.object_id for name in names)
     freed += pages.drop_mount_in_memory(tag) * pages.geometry.page
     return Freed(len(objects), freed)
 

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -79,23 +80,41 @@ def _run(names: set[SegmentName], object_id: bytes, chunk: int, pages: int) -> t
     return run if names.issuperset(run) else ()
 
 
+class Allowance:
+    """Bytes that may be copied: `bytes_per_s` on average, `burst_bytes` at once. Pure.
+
+    What is longer than a burst is allowed when a whole one was saved up; what it took too much is paid back before anything else.
+    """
+
+    def __init__(self, bytes_per_s: int, burst_bytes: int) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._burst_bytes = burst_bytes
+        self._left = float(burst_bytes)
+        self._asked_at: float | None = None
+
+    def take(self, length: int, now: float) -> bool:
+        """Whether `length` bytes may be copied at second `now`; then they count."""
+        if self._asked_at is not None:
+            self._left = min(self._burst_bytes, self._left + (now - self._asked_at) * self._bytes_per_s)
+        self._asked_at = now
+        if length > self._left and self._left < self._burst_bytes:
+            return False
+        self._left -= length
+        return True
+
+
 class Merger:
     """A chore of the keeper. At most `bytes_per_s` on average; does nothing when the device has little room."""
 
     def __init__(self, root: str, geometry: Geometry, *, bytes_per_s: int = _BYTES_PER_S, quiet_s: float = _QUIET_S) -> None:
         self._root = root
         self._geometry = geometry
-        self._bytes_per_s = bytes_per_s
+        self._allowance = Allowance(bytes_per_s, _BURST_BYTES)
         self._quiet_s = quiet_s
-        self._allowance = float(_BURST_BYTES)
-        self._asked_at: float | None = None
         self.merged = 0
 
     def visit(self, folder: Folder, now: float) -> Iterator[Change]:
         """Merge what can be in one folder; each merge yields the new segment, then those that went."""
-        if self._asked_at is not None:
-            self._allowance = min(_BURST_BYTES, self._allowance + (now - self._asked_at) * self._bytes_per_s)
-        self._asked_at = now
         objects: dict[bytes, dict[SegmentName, int]] = defaultdict(dict)
         for found in folder.segments:
             if found.settled_s >= self._quiet_s:
@@ -106,10 +125,8 @@ class Merger:
             size = size_of(lengths, self._geometry, self._ends)
             for target, parts in plan(lengths, self._geometry, size):
                 length = sum(lengths[part] for part in parts)
-                if length > self._allowance or not self._room(length):
-                    continue
-                self._allowance -= length
-                yield from self._merge(target, parts)
+                if has_room(self._root, length) and self._allowance.take(length, now):
+                    yield from self._merge(target, parts)
 
     def _ends(self, name: SegmentName) -> bool:
         path = f"{self._root}/{name.path}"
@@ -124,25 +141,54 @@ class Merger:
         finally:
             os.close(fd)
 
-    def _room(self, length: int) -> bool:
-        status = os.statvfs(self._root)
-        return status.f_bavail > status.f_blocks * _SPARE_SHARE and status.f_bavail * status.f_frsize > 2 * length
-
     def _merge(self, target: SegmentName, parts: tuple[SegmentName, ...]) -> Iterator[Change]:
         size = merge(self._root, self._geometry, target, parts)
         if not size:
             return
-        self.merged += 1
+        if not remove_parts(self._root, target, parts):
+            size = 0
+        self.merged += bool(size)
         yield Change(target, size)
         for part in parts:
-            for victim in (part.path, part.path + SUM_SUFFIX):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{self._root}/{victim}")  # noqa: PTH108
             yield Change(part, 0)
 
 
-def merge(root: str, geometry: Geometry, target: SegmentName, parts: tuple[SegmentName, ...]) -> int:
-    """Make `target` out of `parts`, which stay; the length of its file, 0 when it could not be made. Leaves nothing half made."""
+def has_room(root: str, length: int) -> bool:
+    """Whether the device has room for `length` bytes twice, and enough besides. Raises `OSError`."""
+    status = os.statvfs(root)
+    return status.f_bavail > status.f_blocks * _SPARE_SHARE and status.f_bavail * status.f_frsize > 2 * length
+
+
+def remove_parts(root: str, target: SegmentName, parts: tuple[SegmentName, ...]) -> bool:
+    """Unlink what `target` was merged out of; False when a part had gone: then `target` goes, too.
+
+    What was freed while it was merged must not come back.
+    """
+    missing = [part for part in parts if not _unlink(f"{root}/{part.path}")]
+    if missing:
+        _unlink(f"{root}/{target.path}")
+    return not missing
+
+
+def _unlink(path: str) -> bool:
+    """Whether the segment was there."""
+    there = True
+    try:
+        os.unlink(path)  # noqa: PTH108 - plain paths
+    except FileNotFoundError:
+        there = False
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + SUM_SUFFIX)  # noqa: PTH108
+    return there
+
+
+def merge(
+    root: str, geometry: Geometry, target: SegmentName, parts: tuple[SegmentName, ...], *, stop: threading.Event | None = None
+) -> int:
+    """Make `target` out of `parts`, which stay; the length of its file, 0 when it could not be made, or `stop` was set.
+
+    Leaves nothing half made.
+    """
     path = f"{root}/{target.path}"
     try:
         fd = os.open(path + PART_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -157,7 +203,7 @@ def merge(root: str, geometry: Geometry, target: SegmentName, parts: tuple[Segme
         if os.path.lexists(path) or os.stat(path + PART_SUFFIX).st_ino != os.fstat(fd).st_ino:  # noqa: PTH116 - plain paths
             return 0
         os.ftruncate(fd, 0)
-        sums = _gather(root, geometry, fd, parts)
+        sums = _gather(root, geometry, fd, parts, stop)
         if sums is None:
             return 0
         _write_sums(path, encode_sums(sums))
@@ -174,7 +220,7 @@ def merge(root: str, geometry: Geometry, target: SegmentName, parts: tuple[Segme
         os.close(fd)
 
 
-def _gather(root: str, geometry: Geometry, fd: int, parts: tuple[SegmentName, ...]) -> Sums | None:
+def _gather(root: str, geometry: Geometry, fd: int, parts: tuple[SegmentName, ...], stop: threading.Event | None) -> Sums | None:
     """Append the parts' data; what it is now, or None when one part is not what it should be."""
     checksums: list[int] = []
     length, last = 0, False
@@ -183,7 +229,7 @@ def _gather(root: str, geometry: Geometry, fd: int, parts: tuple[SegmentName, ..
         source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             held = held_by(source, path, geometry)
-            if not held.checksums or length % geometry.page:
+            if not held.checksums or length % geometry.page or (stop is not None and stop.is_set()):
                 return None
             _copy(source, fd, held.length, length)
         finally:

@@ -20,6 +20,7 @@ from headrace.cache.moves import Moves, PageTier
 from headrace.cache.segment import Segment, SegmentBad, SegmentGone
 from headrace.cache.settings import CacheSettings
 from headrace.cache.touches import Touches
+from headrace.cache.wholes import Wholes
 from headrace.model.clock import Clock
 from headrace.model.disk import Disk, SystemDisk
 from headrace.model.errors import HeadraceError
@@ -94,6 +95,7 @@ class PageCache:
         self.clock = clock
         self._moves = Moves(memory_tier) if memory_tier is not None else None
         self.fills = Fills(budget_bytes=filling_bytes, clock=clock, emit=emit, moves=self._moves)
+        self.wholes = Wholes(self.fills, clock=clock, emit=emit)
         handles = _handles_limit()
         self._handles = Handles(handles)
         self._page = settings.geometry.page
@@ -239,10 +241,11 @@ class PageCache:
         removed = freed = 0
         directory = target.directory
         if directory is not None:
-            for name in directory.segments(target.object_id):
-                start, end = target.geometry.extent(name, target.size)
-                directory.remove(name, target.group)
-                removed, freed = removed + 1, freed + max(end - start, 0)
+            for _ in range(2):  # what was being merged at the first look has its new name at the second
+                for name in directory.segments(target.object_id):
+                    start, end = target.geometry.extent(name, target.size)
+                    directory.remove(name, target.group)
+                    removed, freed = removed + 1, freed + max(end - start, 0)
         self._handles.drop_object(target.object_id)
         self._kept.distrust((target.object_id,))
         if self._moves is not None:
@@ -281,6 +284,7 @@ class PageCache:
     async def close(self) -> None:
         """End the fills, close the files. Pages stay for the next start."""
         await self.fills.close()
+        await self.wholes.close()
         if self._moves is not None:
             await self._moves.close()
         for timer in (self._flush, self._sweep):

@@ -221,6 +221,7 @@ class CachedStore(Store):
             if known.target is not None:
                 known.target.directory = None
         await self._pages.fills.ended(self._tag)
+        await self._pages.wholes.ended(self._tag)
         return await manage.free_mount(self._pages, self._tag, self._group)
 
     async def pin(self, prefix: str, on: bool) -> None:

@@ -101,11 +101,14 @@ def fuse(
 
 
 async def _serve(invocation: Invocation, mountpoint: Path, endpoint: str | None, how: MountOptions, options: FuseOptions) -> int:
+    from headrace.gateways.fuse.handing import PeekedWholes  # noqa: PLC0415
     from headrace.gateways.fuse.mounted import serve  # noqa: PLC0415
+    from headrace.gateways.fuse.staged import StagingArea  # noqa: PLC0415
     from headrace.session import SessionOptions, open_by_settings  # noqa: PLC0415
     from headrace.wiring import OwnNamespace  # noqa: PLC0415
 
     settings = invocation.settings()
+    area = StagingArea(settings.home / "fuse", settings.fuse.staged_bytes)
 
     def ready() -> None:
         if invocation.as_json:
@@ -116,9 +119,10 @@ async def _serve(invocation: Invocation, mountpoint: Path, endpoint: str | None,
 
     session = SessionOptions(config=invocation.config, endpoint=endpoint, mode="remote" if endpoint else "embedded")
     namespace = await open_by_settings(session)
+    wholes = namespace.wholes if isinstance(namespace, OwnNamespace) else PeekedWholes(namespace)
     following = asyncio.ensure_future(namespace.follow(settings)) if isinstance(namespace, OwnNamespace) else None
     try:
-        return await serve(namespace, mountpoint, staging=settings.home / "fuse", how=how, options=options, ready=ready)
+        return await serve(namespace, mountpoint, wholes=wholes, area=area, how=how, options=options, ready=ready)
     finally:
         if following is not None:
             following.cancel()

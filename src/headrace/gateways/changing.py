@@ -12,7 +12,7 @@ from headrace.gateways.fsspec import below, object_at, split, stat
 from headrace.gateways.writing import check_object_path
 from headrace.model.errors import AccessDenied, BucketNotEmpty, HeadraceError, NotFound, Unsupported, VersionChanged
 from headrace.model.objects import ObjectInfo, with_key
-from headrace.model.writing import ALWAYS, Condition
+from headrace.model.writing import ALWAYS, BytesBody, Condition, attributes_of
 from headrace.namespace.buckets import NamespaceBuckets
 from headrace.namespace.namespace import Namespace
 
@@ -117,12 +117,26 @@ async def move_below(namespace: Namespace, source: str, target: str, *, most: in
                 for task in ended:
                     task.result()
             path = f"/{target}{info.key.removeprefix('/')[len(source) :]}"
-            copying.add(asyncio.ensure_future(namespace.copy(info, path)))
+            copying.add(asyncio.ensure_future(_copy_below(namespace, info, path)))
         await asyncio.gather(*copying)
     finally:
         for task in copying:
             task.cancel()
-    await remove_versions(namespace, moved)
+    await remove_versions(namespace, [info for info in moved if not _marks_directory(info)])
+    for info in sorted(filter(_marks_directory, moved), key=lambda info: info.key, reverse=True):
+        with suppress(NotFound):
+            await namespace.delete(info.key)
+
+
+def _marks_directory(info: ObjectInfo) -> bool:
+    return info.key.endswith("/") and not info.size
+
+
+async def _copy_below(namespace: Namespace, info: ObjectInfo, path: str) -> ObjectInfo:
+    if not _marks_directory(info):
+        return await namespace.copy(info, path)
+    # Not copied: to some stores it is no object but a directory of theirs.
+    return await namespace.write(path, BytesBody(b""), attributes_of(info, ()))
 
 
 async def _remove_each(removals: AsyncIterator[Removal]) -> int:

@@ -21,11 +21,12 @@ MOST_BYTES = 300_000
 STEPS = int(os.environ.get("HEADRACE_FSX_STEPS", "700"))
 
 
-@pytest.fixture(scope="module")
-def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FuseMount, Path]]:
+@pytest.fixture(scope="module", params=["", '[fuse]\nstaged = "64MiB"\n'], ids=["unbounded", "bounded"])
+def mount(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[tuple[FuseMount, Path]]:
+    """Written files are the kernel's own, or, with a bound, each write passes through the mount."""
     require_fuse()
     store = tmp_path_factory.mktemp("store")
-    config = f'[[mount]]\npath = "/data"\nstore = "file://{store}"\nwrite = "through"\nfreshness = "verify"\n'
+    config = f'{request.param}[[mount]]\npath = "/data"\nstore = "file://{store}"\nwrite = "through"\nfreshness = "verify"\n'
     with mounted(tmp_path_factory.mktemp("fuse"), config) as mount:
         yield mount, store
 

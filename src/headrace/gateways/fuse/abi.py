@@ -86,8 +86,10 @@ SET_MODE = 1 << 0
 SET_UID = 1 << 1
 SET_GID = 1 << 2
 SET_SIZE = 1 << 3
+SET_ATIME = 1 << 4
 SET_MTIME = 1 << 5
 SET_HANDLE = 1 << 6
+SET_ATIME_NOW = 1 << 7
 SET_MTIME_NOW = 1 << 8
 
 RENAME_NOREPLACE = 1
@@ -116,6 +118,7 @@ HANDLE_IN = struct.Struct("<QII")
 """The beginning of the requests to flush and to fsync."""
 STATFS_OUT = struct.Struct("<QQQQQIIII24x")
 XATTR_IN = struct.Struct("<II")
+"""Of GETXATTR and LISTXATTR the room for the answer; of SETXATTR the value's length and flags."""
 XATTR_OUT = struct.Struct("<II")
 FALLOCATE_IN = struct.Struct("<QQQII")
 FORGET_IN = struct.Struct("<Q")
@@ -146,12 +149,19 @@ class Attr(NamedTuple):
     gid: int
     mtime_ns: int
     nlink: int = 1
+    rdev: int = 0
+    """Which device, as the kernel writes it; of device files."""
+    ctime_ns: int = 0
+    """0: as `mtime_ns`; so is the next."""
+    atime_ns: int = 0
 
     def pack(self) -> bytes:
         seconds, rest = divmod(self.mtime_ns, 1_000_000_000)
+        changed, changed_rest = divmod(self.ctime_ns or self.mtime_ns, 1_000_000_000)
+        used, used_rest = divmod(self.atime_ns or self.mtime_ns, 1_000_000_000)
         return ATTR.pack(
-            self.ino, self.size, (self.size + 511) // 512, seconds, seconds, seconds, rest, rest, rest,
-            self.mode, self.nlink, self.uid, self.gid, 0, 65536, 0,
+            self.ino, self.size, (self.size + 511) // 512, used, seconds, changed, used_rest, rest, changed_rest,
+            self.mode, self.nlink, self.uid, self.gid, self.rdev, 65536, 0,
         )  # fmt: skip
 
 

@@ -1,56 +1,31 @@
-"""Open files: reading pages, writing into staged files, and what each close stores."""
+"""Open files: opening them, writing into staged ones, and what each close stores."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
-import stat
-from dataclasses import dataclass, field
 
-from headrace.gateways import fsspec as calls
 from headrace.gateways.fuse import abi
+from headrace.gateways.fuse.handing import Handing
 from headrace.gateways.fuse.inodes import Inode
-from headrace.gateways.fuse.modes import Modes
-from headrace.gateways.fuse.saving import save, save_modes, stage
+from headrace.gateways.fuse.open_file import OpenFile
+from headrace.gateways.fuse.saving import save, stage
 from headrace.gateways.fuse.shared import Refused, Shared, errno_of
-from headrace.gateways.fuse.streaming import Stream
-from headrace.model.errors import HeadraceError
-from headrace.model.objects import ByteRange, ObjectInfo
-from headrace.model.reading import FileSlice, Piece
+from headrace.model.objects import ByteRange
 
 _log = logging.getLogger(__name__)
 
 _WRITES = (os.O_WRONLY, os.O_RDWR)
 _FIRST = ByteRange(0, 1)
-_LONG_BYTES = 128 * 1024
-"""Who begins with a request of this length goes on: the kernel asks for less where a program looks at a file's head."""
-
-
-@dataclass(slots=True, eq=False)
-class OpenFile:
-    """One open file of the kernel."""
-
-    handle: int
-    inode: Inode
-    writes: bool
-    passed: bool = False
-    """Whether the kernel reads and writes it by itself."""
-    expected: int = 0
-    """Where a forward reader's next request begins."""
-    forward: int = -1
-    """Where the last request began that was such a one."""
-    stream: Stream | None = None
-    beginning: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a stream is begun: of requests that come together, one begins it."""
 
 
 class Files:
     """The open files of one mount."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, handing: Handing) -> None:
         self._shared = shared
+        self._handing = handing
         self._open: dict[int, OpenFile] = {}
         self._next = 1
 
@@ -96,7 +71,7 @@ class Files:
         """Another open file, as the kernel is told of it."""
         file = OpenFile(self._next, inode, writes)
         self._next += 1
-        backing = self._pass(inode)
+        backing = self._handing.hand_over(inode)
         file.passed = bool(backing)
         self._open[file.handle] = file
         inode.opens += 1
@@ -119,94 +94,12 @@ class Files:
         if inode.parent is not None:
             self._shared.inodes.add(inode.parent, inode.name, inode.modes, inode.info)
 
-    def _pass(self, inode: Inode) -> int:
-        """The kernel's number for the file that has exactly the inode's bytes; 0 where we have to serve them."""
-        if inode.passed:
-            return inode.backing
-        if inode.opens or not self._shared.device.passes:
-            return 0
-        if inode.staged is not None:
-            inode.backing = self._shared.device.hand_over(inode.staged.fd)
-        else:
-            whole = self._whole_file(inode)
-            inode.backing = self._shared.device.hand_over(whole.fd) if whole is not None else 0
-        return inode.backing
-
-    def _whole_file(self, inode: Inode) -> FileSlice | None:
-        if inode.info is None or not inode.info.size:
-            return None
-        try:
-            reading = self._shared.namespace.peek("/" + inode.path, None)
-        except HeadraceError:
-            return None
-        if reading is None or reading.ready is None or len(reading.ready) != 1 or reading.info.version != inode.info.version:
-            return None
-        piece = reading.ready[0]
-        if not isinstance(piece, FileSlice) or piece.offset:
-            return None
-        there = os.fstat(piece.fd)
-        return piece if there.st_size == inode.info.size and stat.S_ISREG(there.st_mode) else None
-
-    def read_now(self, file: OpenFile, offset: int, size: int) -> tuple[Piece, ...] | None:
-        """The bytes, if they can be had without waiting. Raises `Refused`, and what the namespace raises."""
-        inode = file.inode
-        if inode.staged is not None:
-            return (FileSlice(inode.staged.fd, offset, size, inode.staged),)
-        want = self._wanted(inode, offset, size)
-        if want is None:
-            return ()
-        if want.start == file.expected > 0:
-            file.forward = want.start
-        file.expected = max(file.expected, want.end)
-        reading = self._shared.namespace.peek("/" + inode.path, want)
-        if reading is None or reading.ready is None or inode.info is None or reading.info.version != inode.info.version:
-            return None
-        return reading.ready
-
-    async def read(self, file: OpenFile, offset: int, size: int) -> bytes:
-        """The bytes, filled from the store where they are not at hand. Raises what the namespace raises."""
-        inode = file.inode
-        if inode.staged is not None:
-            return await asyncio.to_thread(os.pread, inode.staged.fd, size, offset)
-        want = self._wanted(inode, offset, size)
-        if want is None or inode.info is None:
-            return b""
-        stream = file.stream
-        forward = file.forward == want.start or (not want.start and want.length >= _LONG_BYTES and want.end < inode.info.size)
-        if (forward or (stream is not None and stream.covers(want.start, want.length))) and (
-            data := await self._streamed(file, inode.info, want)
-        ) is not None:
-            return data
-        reading = await self._shared.namespace.read("/" + inode.path, want, version=inode.info.version)
-        return await calls.body(reading)
-
-    async def _streamed(self, file: OpenFile, info: ObjectInfo, want: ByteRange) -> bytes | None:
-        """The bytes out of the file's stream, which is begun where there is none that has them."""
-        async with file.beginning:
-            stream = file.stream
-            if stream is None or not stream.covers(want.start, want.length):
-                if stream is not None:
-                    file.stream = None
-                    await stream.close()
-                whole = ByteRange(want.start, info.size)
-                reading = await self._shared.namespace.read("/" + file.inode.path, whole, version=info.version)
-                if reading.ready is not None:
-                    await reading.aclose()
-                    return None
-                stream = file.stream = Stream(reading)
-        return await stream.take(want.start, want.length)
-
-    def _wanted(self, inode: Inode, offset: int, size: int) -> ByteRange | None:
-        if inode.parent is None or inode.info is None:
-            raise Refused(errno.ESTALE)
-        return ByteRange(offset, min(offset + size, inode.info.size)) if offset < inode.info.size and size else None
-
     def write(self, handle: int, offset: int, data: memoryview) -> int:
         """Raises `OSError` as the staged file's disk does."""
         file = self.get(handle)
         if not file.writes or file.inode.staged is None:
             raise Refused(errno.EBADF)
-        return os.pwrite(file.inode.staged.fd, data, offset)
+        return file.inode.staged.write(data, offset)
 
     def allocate(self, handle: int, offset: int, length: int, mode: int) -> None:
         """Room for bytes that are to come; only what makes the file longer, or changes nothing of it, is known here."""
@@ -215,7 +108,7 @@ class Files:
             raise Refused(errno.EBADF)
         if mode:
             raise Refused(errno.EOPNOTSUPP)
-        os.posix_fallocate(file.inode.staged.fd, offset, length)
+        file.inode.staged.allocate(offset, length)
 
     async def flush(self, handle: int) -> None:
         """A descriptor was closed, or fsync was asked for: the store has what was written when this returns."""
@@ -250,11 +143,7 @@ class Files:
         inode = file.inode
         if self._open.pop(file.handle, None) is None:
             return
-        if file.passed:
-            inode.passed -= 1
-            if not inode.passed:
-                self._shared.device.take_back(inode.backing)
-                inode.backing = 0
+        self._handing.released(file)
         self._end(inode)
 
     def _end(self, inode: Inode) -> None:
@@ -265,15 +154,8 @@ class Files:
                 self._shared.inodes.detach(inode)
         self._shared.inodes.closed(inode)
 
-    async def change(self, inode: Inode, asked: Change) -> None:
-        """SETATTR: length, permissions, owner, time."""
-        if asked.size is not None:
-            await self._resize(inode, asked.size)
-        modes = asked.applied(inode.modes, inode.staged.mtime_ns if inode.staged is not None else inode.modes.mtime_ns)
-        if modes is not None:
-            await save_modes(self._shared, inode, modes)
-
-    async def _resize(self, inode: Inode, size: int) -> None:
+    async def resize(self, inode: Inode, size: int) -> None:
+        """Another length. A file that nobody has open is stored at once."""
         if inode.is_directory:
             raise Refused(errno.EISDIR)
         inode.opens += 1
@@ -300,25 +182,3 @@ class Files:
                 failed += 1
                 _log.error("/%s: what was written to it is lost (%s)", inode.path, os.strerror(errno_of(error)))
         return failed
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What SETATTR asks for; None leaves it."""
-
-    size: int | None = None
-    mode: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    mtime_ns: int | None = None
-
-    def applied(self, modes: Modes, mtime_ns: int) -> Modes | None:
-        """The modes with the change; None where it asks for none of them."""
-        if self.mode is None and self.uid is None and self.gid is None and self.mtime_ns is None:
-            return None
-        return Modes(
-            modes.mode if self.mode is None else stat.S_IFMT(modes.mode) | stat.S_IMODE(self.mode),
-            modes.uid if self.uid is None else self.uid,
-            modes.gid if self.gid is None else self.gid,
-            mtime_ns if self.mtime_ns is None else self.mtime_ns,
-        )

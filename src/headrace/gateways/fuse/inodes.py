@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from headrace.gateways.fuse.abi import ROOT_ID, Attr
 from headrace.gateways.fuse.modes import Modes
 from headrace.model.objects import ObjectInfo
+from headrace.model.writing import Pairs
 
 if TYPE_CHECKING:
     from headrace.gateways.fuse.staged import StagedFile
@@ -43,6 +44,10 @@ class Inode:
     """How many of `opens` the kernel reads and writes by itself."""
     backing: int = 0
     """The kernel's number for the file behind those."""
+    new_metadata: Pairs | None = None
+    """What is to be kept with the object when it is stored next, besides the modes; None: what it has."""
+    changed_ns: int = 0
+    """When something but its bytes was last changed through this mount."""
     made_here: bool = False
     """A directory that is there even while its store has nothing in it."""
     children: dict[str, Inode] = field(default_factory=dict)
@@ -64,6 +69,13 @@ class Inode:
         return "/".join(name for name in reversed(names) if name)
 
     @property
+    def metadata(self) -> Pairs:
+        """What is kept with the object, or will be."""
+        if self.new_metadata is not None:
+            return self.new_metadata
+        return self.info.metadata if self.info is not None else ()
+
+    @property
     def size(self) -> int:
         if self.staged is not None:
             return self.staged.size
@@ -73,7 +85,18 @@ class Inode:
         modes = self.modes
         mtime_ns = self.staged.mtime_ns if self.staged is not None else modes.mtime_ns
         nlink = 2 if self.is_directory else int(self.parent is not None)
-        return Attr(self.number, self.size, modes.mode, modes.uid, modes.gid, mtime_ns, nlink)
+        return Attr(
+            self.number,
+            self.size,
+            modes.mode,
+            modes.uid,
+            modes.gid,
+            mtime_ns,
+            nlink,
+            modes.rdev,
+            max(mtime_ns, self.changed_ns),
+            modes.atime_ns,
+        )
 
 
 def number_of(path: str) -> int:

@@ -15,8 +15,9 @@ import msgspec
 from headrace.model.objects import ObjectInfo
 from headrace.model.writing import Pairs
 
-_NAMES = frozenset({"mode", "uid", "gid", "mtime"})
-_KINDS = frozenset({stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR})
+_NAMES = frozenset({"mode", "uid", "gid", "mtime", "rdev", "atime"})
+_SPECIAL = frozenset({stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK})
+_KINDS = frozenset({stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR}) | _SPECIAL
 _MOST_NS = 1 << 62
 
 
@@ -36,6 +37,10 @@ class Modes(msgspec.Struct, frozen=True):
     uid: int
     gid: int
     mtime_ns: int
+    rdev: int = 0
+    """Which device; of device files. What they are is kept, and that alone: a mount opens none."""
+    atime_ns: int = 0
+    """The time of the last use, where a program set it: reading does not change it. 0: as the last change."""
 
     @property
     def is_link(self) -> bool:
@@ -47,24 +52,25 @@ def modes_of(info: ObjectInfo, defaults: Defaults, *, kind: int = stat.S_IFREG) 
     kept = dict(info.metadata)
     permissions = defaults.dir_mode if kind == stat.S_IFDIR else defaults.file_mode
     mode = _mode(kept.get("mode", "")) or kind | permissions
-    if kind == stat.S_IFDIR or stat.S_IFMT(mode) == stat.S_IFDIR:
+    if kind == stat.S_IFDIR or stat.S_IFMT(mode) == stat.S_IFDIR or (info.size and stat.S_IFMT(mode) in _SPECIAL):
         mode = kind | stat.S_IMODE(mode)
     return Modes(
         mode,
         _number(kept.get("uid", ""), defaults.uid),
         _number(kept.get("gid", ""), defaults.gid),
         _time_ns(kept.get("mtime", "")) or round(info.modified_s * 1e9),
+        _number(kept.get("rdev", ""), 0) if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0,
+        _time_ns(kept.get("atime", "")),
     )
 
 
 def metadata_with(metadata: Pairs, modes: Modes) -> Pairs:
     """`metadata` with all that `modes` say."""
-    said = {
-        "mode": str(modes.mode),
-        "uid": str(modes.uid),
-        "gid": str(modes.gid),
-        "mtime": f"{modes.mtime_ns // 10**9}.{modes.mtime_ns % 10**9:09}",
-    }
+    said = {"mode": str(modes.mode), "uid": str(modes.uid), "gid": str(modes.gid), "mtime": _time(modes.mtime_ns)}
+    if modes.rdev:
+        said["rdev"] = str(modes.rdev)
+    if modes.atime_ns:
+        said["atime"] = _time(modes.atime_ns)
     return tuple(sorted({**{name: value for name, value in metadata if name not in _NAMES}, **said}.items()))
 
 
@@ -82,6 +88,10 @@ def _mode(text: str) -> int:
 
 def _number(text: str, otherwise: int) -> int:
     return int(text) if text.isascii() and text.isdigit() and int(text) < 1 << 32 else otherwise
+
+
+def _time(ns: int) -> str:
+    return f"{ns // 10**9}.{ns % 10**9:09}"
 
 
 def _time_ns(text: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headrace.gateways import fsspec as calls
 from headrace.gateways.fuse.device import MountOptions, mount
+from headrace.gateways.fuse.handing import Wholes
 from headrace.gateways.fuse.inodes import Inodes
 from headrace.gateways.fuse.modes import Modes
 from headrace.gateways.fuse.server import Server
@@ -26,7 +27,8 @@ async def serve(
     namespace: Namespace,
     mountpoint: Path,
     *,
-    staging: Path,
+    wholes: Wholes,
+    area: StagingArea,
     how: MountOptions,
     options: FuseOptions,
     ready: Callable[[], None],
@@ -40,13 +42,12 @@ async def serve(
     node = await calls.stat(namespace, root)
     if node.info is not None:
         raise SettingsError(f"/{root} is an object: mount a directory", path=root)
-    area = StagingArea(staging)
     if not how.read_only:
         area.new().close()
     device = await asyncio.to_thread(mount, mountpoint, how)
     defaults = options.defaults
     modes = Modes(stat.S_IFDIR | defaults.dir_mode, defaults.uid, defaults.gid, time.time_ns())
-    server = Server(Shared(namespace, device, Inodes(root, modes), options, area, time.time_ns))
+    server = Server(Shared(namespace, device, Inodes(root, modes), options, area, time.time_ns), wholes)
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, server.stop)

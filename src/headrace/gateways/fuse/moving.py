@@ -51,6 +51,8 @@ class Moves:
         await (self._move_directory if inode.is_directory else self._move_file)(inode, parent, name)
         if source_parent is not None:
             self._names.stays(source_parent)
+        self._names.touched(parent)
+        inode.changed_ns = self._shared.now_ns()
 
     def _check_may_move(self, source: str, target: str) -> None:
         if target.startswith(source + "/"):

@@ -6,18 +6,21 @@ import errno
 import stat
 from contextlib import suppress
 
+import msgspec
+
 from headrace.gateways import changing
 from headrace.gateways import fsspec as calls
 from headrace.gateways.fuse import abi
 from headrace.gateways.fuse.files import Files
 from headrace.gateways.fuse.inodes import Inode
 from headrace.gateways.fuse.modes import Modes, metadata_with, modes_of
-from headrace.gateways.fuse.saving import check_may_stage, save
+from headrace.gateways.fuse.saving import check_may_stage
 from headrace.gateways.fuse.shared import Refused, Shared
 from headrace.model.errors import AccessDenied, InvalidKey, NotFound, ReadOnly, Unsupported
 from headrace.model.objects import ByteRange, ObjectInfo, with_key
 from headrace.model.writing import Attributes, BytesBody
 from headrace.namespace.buckets import NamespaceBuckets
+from headrace.stores.keys import MAX_KEY_BYTES
 
 LINK_MAX_BYTES = 4095
 _FIRST = ByteRange(0, 1)
@@ -125,36 +128,27 @@ class Names:
         modes = Modes(stat.S_IFREG | stat.S_IMODE(mode), *owner, self._shared.now_ns())
         made = self._inodes.add(parent, name, modes)
         made.staged = staged
+        self.touched(parent)
         return made
 
-    async def make_node(self, parent: Inode, raw: bytes, mode: int, owner: tuple[int, int]) -> Inode:
-        """An empty file, which its store has at once."""
-        if not stat.S_ISREG(mode):
-            raise Refused(errno.EPERM)
-        await self._refuse_existing(parent, raw)
-        made = await self.create(parent, raw, mode, owner)
-        made.opens += 1
-        try:
-            await save(self._shared, made)
-        finally:
-            staged, made.staged = made.staged, None
-            if staged is not None:
-                staged.close()
-            if made.info is None:
-                self._inodes.detach(made)
-            self._inodes.closed(made)
-        return made
+    async def make_node(self, parent: Inode, raw: bytes, modes: Modes) -> Inode:
+        """An empty file, a pipe, a socket or a device file, which its store has at once: an object that says so in its mode."""
+        return await self._make_object(parent, raw, modes, b"")
 
     async def make_link(self, parent: Inode, raw: bytes, target: bytes, owner: tuple[int, int]) -> Inode:
         """A symbolic link: an object that holds its target, and says so in its mode."""
         if len(target) > LINK_MAX_BYTES:
             raise Refused(errno.ENAMETOOLONG)
+        return await self._make_object(parent, raw, Modes(stat.S_IFLNK | 0o777, *owner, self._shared.now_ns()), target)
+
+    async def _make_object(self, parent: Inode, raw: bytes, modes: Modes, body: bytes) -> Inode:
         await self._refuse_existing(parent, raw)
         name = decoded(raw)
-        modes = Modes(stat.S_IFLNK | 0o777, *owner, self._shared.now_ns())
         path = joined(parent, name)
-        attributes = Attributes(metadata=metadata_with((), modes))
-        info = await self._shared.namespace.write("/" + path, BytesBody(target), attributes)
+        if "/" not in path:
+            raise Refused(errno.EPERM)  # a first component is a mount or a bucket, never a file
+        info = await self._shared.namespace.write("/" + path, BytesBody(body), Attributes(metadata=metadata_with((), modes)))
+        self.touched(parent)
         return self._inodes.add(parent, name, modes, info)
 
     async def read_link(self, inode: Inode) -> bytes:
@@ -178,6 +172,7 @@ class Names:
                 await self._shared.namespace.write(f"/{path}/", BytesBody(b""), Attributes(metadata=metadata_with((), modes)))
         made = self._inodes.add(parent, name, modes)
         made.made_here = True
+        self.touched(parent)
         return made
 
     async def _refuse_existing(self, parent: Inode, raw: bytes) -> None:
@@ -229,9 +224,14 @@ class Names:
             raise Refused(errno.ENOTEMPTY)
 
     def stays(self, directory: Inode) -> None:
-        """A directory that was seen here stays when its last file goes, as on any file system."""
+        """A name of it went. A directory that was seen here stays when its last file goes, as on any file system."""
         if directory.id != abi.ROOT_ID:
             directory.made_here = True
+        self.touched(directory)
+
+    def touched(self, directory: Inode) -> None:
+        """A name came or went: that is when a directory was changed, as long as it is known here."""
+        directory.modes = msgspec.structs.replace(directory.modes, mtime_ns=self._shared.now_ns())
 
 
 def decoded(raw: bytes) -> str:
@@ -245,5 +245,9 @@ def decoded(raw: bytes) -> str:
 
 
 def joined(parent: Inode, name: str) -> str:
-    path = parent.path
-    return f"{path}/{name}" if path else name
+    """The path of a name in a directory. Raises `Refused` for one that is longer than any key."""
+    above = parent.path
+    path = f"{above}/{name}" if above else name
+    if len(path) * 4 > MAX_KEY_BYTES and len(path.partition("/")[2].encode()) > MAX_KEY_BYTES:
+        raise Refused(errno.ENAMETOOLONG)
+    return path

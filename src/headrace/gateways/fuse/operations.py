@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from headrace.gateways.fuse import abi
 from headrace.gateways.fuse.abi import Op
+from headrace.gateways.fuse.changes import Change, change
 from headrace.gateways.fuse.directories import Directories
-from headrace.gateways.fuse.files import Change, Files
+from headrace.gateways.fuse.files import Files
+from headrace.gateways.fuse.handing import Handing, Wholes
 from headrace.gateways.fuse.inodes import Inode
+from headrace.gateways.fuse.modes import Modes
 from headrace.gateways.fuse.moving import Moves
 from headrace.gateways.fuse.names import Names
+from headrace.gateways.fuse.reading import Reader
 from headrace.gateways.fuse.shared import Refused, Shared
-from headrace.gateways.fuse.xattrs import list_xattrs, xattr
+from headrace.gateways.fuse.xattrs import list_xattrs, remove_xattr, set_xattr, xattr
+from headrace.model.reading import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +29,19 @@ class Mounted:
     """The parts of one mount."""
 
     shared: Shared
+    handing: Handing
     files: Files
+    reader: Reader
     names: Names
     moves: Moves
     directories: Directories
 
     @classmethod
-    def of(cls, shared: Shared) -> Mounted:
-        files = Files(shared)
+    def of(cls, shared: Shared, wholes: Wholes) -> Mounted:
+        handing = Handing(shared.device, wholes)
+        files = Files(shared, handing)
         names = Names(shared, files)
-        return cls(shared, files, names, Moves(shared, files, names), Directories(shared))
+        return cls(shared, handing, files, Reader(shared), names, Moves(shared, files, names), Directories(shared))
 
     def inode(self, request: abi.Request) -> Inode:
         """Raises `Refused` for one that the kernel forgot."""
@@ -42,12 +51,13 @@ class Mounted:
         return inode
 
 
-Handler = Callable[[Mounted, abi.Request], Awaitable[bytes]]
+Handler = Callable[[Mounted, abi.Request], Awaitable[bytes | tuple[Buffer, ...]]]
+"""Answers in one piece, or in several."""
 
 
-async def _read(mount: Mounted, request: abi.Request) -> bytes:
+async def _read(mount: Mounted, request: abi.Request) -> tuple[Buffer, ...]:
     handle, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
-    return await mount.files.read(mount.files.get(handle), offset, size)
+    return await mount.reader.read(mount.files.get(handle), offset, size)
 
 
 async def _lookup(mount: Mounted, request: abi.Request) -> bytes:
@@ -61,17 +71,24 @@ async def _getattr(mount: Mounted, request: abi.Request) -> bytes:
 
 
 async def _setattr(mount: Mounted, request: abi.Request) -> bytes:
-    valid, _, _fh, size, _, _, mtime, _, _, mtime_nanos, _, mode, _, uid, gid, _ = abi.SETATTR_IN.unpack_from(request.body)
+    valid, _, _fh, size, _, atime, mtime, _, atime_nanos, mtime_nanos, _, mode, _, uid, gid, _ = abi.SETATTR_IN.unpack_from(
+        request.body
+    )
     mtime_ns = mtime * 10**9 + mtime_nanos if valid & abi.SET_MTIME else None
+    atime_ns = atime * 10**9 + atime_nanos if valid & abi.SET_ATIME else None
+    now_ns = mount.shared.now_ns()
     inode = mount.inode(request)
-    await mount.files.change(
+    await change(
+        mount.shared,
+        mount.files,
         inode,
         Change(
             size if valid & abi.SET_SIZE else None,
             mode if valid & abi.SET_MODE else None,
             uid if valid & abi.SET_UID else None,
             gid if valid & abi.SET_GID else None,
-            mount.shared.now_ns() if valid & abi.SET_MTIME_NOW else mtime_ns,
+            now_ns if valid & abi.SET_MTIME_NOW else mtime_ns,
+            now_ns if valid & abi.SET_ATIME_NOW else atime_ns,
         ),
     )
     return abi.attributes(inode.attr(), mount.shared.valid_s(inode.path))
@@ -87,9 +104,10 @@ async def _symlink(mount: Mounted, request: abi.Request) -> bytes:
 
 
 async def _mknod(mount: Mounted, request: abi.Request) -> bytes:
-    mode, *_ = abi.MKNOD_IN.unpack_from(request.body)
+    mode, rdev, *_ = abi.MKNOD_IN.unpack_from(request.body)
     (name,) = abi.names(request.body, abi.MKNOD_IN.size, 1)
-    return mount.names.known(await mount.names.make_node(mount.inode(request), name, mode, (request.uid, request.gid)))
+    modes = Modes(mode, request.uid, request.gid, mount.shared.now_ns(), rdev if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else 0)
+    return mount.names.known(await mount.names.make_node(mount.inode(request), name, modes))
 
 
 async def _mkdir(mount: Mounted, request: abi.Request) -> bytes:
@@ -179,10 +197,13 @@ async def _nothing(_mount: Mounted, _request: abi.Request) -> bytes:
     return b""
 
 
-async def _statfs(_mount: Mounted, _request: abi.Request) -> bytes:
+async def _statfs(mount: Mounted, _request: abi.Request) -> bytes:
     # The stores tell no capacity: tools must find room, whatever block size they reckon in.
-    blocks = 1 << 38
-    return abi.STATFS_OUT.pack(blocks, blocks, blocks, 1 << 40, 1 << 40, 4096, abi.NAME_MAX_BYTES, 4096, 0)
+    blocks = free = 1 << 38
+    room = mount.shared.area.room
+    if room.limit:
+        free = max(0, room.limit - room.used) // 4096
+    return abi.STATFS_OUT.pack(blocks, free, free, 1 << 40, 1 << 40, 4096, abi.NAME_MAX_BYTES, 4096, 0)
 
 
 async def _getxattr(mount: Mounted, request: abi.Request) -> bytes:
@@ -196,8 +217,18 @@ async def _listxattr(mount: Mounted, request: abi.Request) -> bytes:
     return _sized(list_xattrs(mount.inode(request)), size)
 
 
-async def _no_xattr(_mount: Mounted, _request: abi.Request) -> bytes:
-    raise Refused(errno.EOPNOTSUPP)
+async def _setxattr(mount: Mounted, request: abi.Request) -> bytes:
+    size, flags = abi.XATTR_IN.unpack_from(request.body)
+    (name,) = abi.names(request.body, abi.XATTR_IN.size, 1)
+    start = abi.XATTR_IN.size + len(name) + 1
+    await set_xattr(mount.shared, mount.inode(request), name, bytes(request.body[start : start + size]), flags)
+    return b""
+
+
+async def _removexattr(mount: Mounted, request: abi.Request) -> bytes:
+    (name,) = abi.names(request.body, 0, 1)
+    await remove_xattr(mount.shared, mount.inode(request), name)
+    return b""
 
 
 def _sized(value: bytes, size: int) -> bytes:
@@ -236,7 +267,7 @@ HANDLERS: dict[int, Handler] = {
     Op.FALLOCATE: _fallocate,
     Op.GETXATTR: _getxattr,
     Op.LISTXATTR: _listxattr,
-    Op.SETXATTR: _no_xattr,
-    Op.REMOVEXATTR: _no_xattr,
+    Op.SETXATTR: _setxattr,
+    Op.REMOVEXATTR: _removexattr,
 }
 """Requests that may have to wait."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+import msgspec
+
 from headrace.gateways.fuse.inodes import Inode
 from headrace.gateways.fuse.modes import Modes, metadata_with, modes_of
 from headrace.gateways.fuse.shared import Shared
@@ -13,7 +15,7 @@ from headrace.gateways.sending import send_file
 from headrace.gateways.writing import ABSENT, Outgoing
 from headrace.model.errors import ConditionFailed, CorruptData, NotFound, ResidencyRefused, Unsupported
 from headrace.model.objects import ObjectInfo
-from headrace.model.writing import ALWAYS, PLAIN, Attributes, Condition, attributes_of
+from headrace.model.writing import ALWAYS, PLAIN, Attributes, Condition, Pairs, attributes_of
 
 _log = logging.getLogger(__name__)
 
@@ -88,34 +90,58 @@ async def save(shared: Shared, inode: Inode) -> None:
 
 def stored_as(inode: Inode, info: ObjectInfo, shared: Shared, *, mtime_ns: int) -> None:
     """`inode` is the object `info` now."""
-    inode.info = info
-    kept = inode.modes
-    inode.modes = Modes(kept.mode, kept.uid, kept.gid, mtime_ns or modes_of(info, shared.options.defaults).mtime_ns)
+    inode.info, inode.new_metadata = info, None
+    mtime_ns = mtime_ns or modes_of(info, shared.options.defaults).mtime_ns
+    inode.modes = msgspec.structs.replace(inode.modes, mtime_ns=mtime_ns)
 
 
 async def attributes_for(shared: Shared, inode: Inode, mtime_ns: int) -> Attributes:
     """What is kept with the bytes: all that the object has already, and the inode's modes."""
-    modes = Modes(inode.modes.mode, inode.modes.uid, inode.modes.gid, mtime_ns)
+    modes = msgspec.structs.replace(inode.modes, mtime_ns=mtime_ns)
     kept = PLAIN
     if inode.info is not None:
         tags = await shared.namespace.tags("/" + inode.path) if inode.info.tag_count else ()
         kept = attributes_of(inode.info, tags)
-    return Attributes(kept.content_type, kept.headers, metadata_with(kept.metadata, modes), kept.tags)
+    return Attributes(kept.content_type, kept.headers, metadata_with(inode.metadata, modes), kept.tags)
 
 
 async def save_modes(shared: Shared, inode: Inode, modes: Modes) -> None:
     """Keep `modes` with the object. A file that is open for writing keeps them when it is stored. Raises as `Store.copy`."""
     async with inode.busy:
-        inode.modes = modes
+        old, inode.modes = inode.modes, modes
         if inode.staged is not None:
             inode.staged.set_mtime(modes.mtime_ns)
             inode.staged.new_modes = True
+            inode.changed_ns = shared.now_ns()
             return
-        if inode.parent is None or inode.info is None:
+        try:
+            await _keep(shared, inode)
+        except BaseException:  # whatever it is: nothing was changed then
+            inode.modes = old
+            raise
+
+
+async def save_metadata(shared: Shared, inode: Inode, metadata: Pairs) -> None:
+    """Keep `metadata` with the object, as `save_modes` does."""
+    async with inode.busy:
+        old, inode.new_metadata = inode.new_metadata, metadata
+        if inode.staged is not None:
+            inode.staged.new_modes = True
+            inode.changed_ns = shared.now_ns()
             return
-        attributes = await attributes_for(shared, inode, modes.mtime_ns)
-        info = await _copied(shared, inode, attributes)
-        stored_as(inode, info, shared, mtime_ns=modes.mtime_ns)
+        try:
+            await _keep(shared, inode)
+        except BaseException:  # whatever it is: nothing was changed then
+            inode.new_metadata = old
+            raise
+
+
+async def _keep(shared: Shared, inode: Inode) -> None:
+    if inode.parent is not None and inode.info is not None:
+        mtime_ns = inode.modes.mtime_ns
+        info = await _copied(shared, inode, await attributes_for(shared, inode, mtime_ns))
+        stored_as(inode, info, shared, mtime_ns=mtime_ns)
+    inode.changed_ns = shared.now_ns()
 
 
 async def _copied(shared: Shared, inode: Inode, attributes: Attributes) -> ObjectInfo:

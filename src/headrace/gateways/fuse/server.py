@@ -12,11 +12,12 @@ from contextlib import suppress
 
 from headrace.gateways.fuse import abi
 from headrace.gateways.fuse.abi import Op
+from headrace.gateways.fuse.handing import Wholes
 from headrace.gateways.fuse.inodes import Inode
 from headrace.gateways.fuse.operations import HANDLERS, Mounted
 from headrace.gateways.fuse.shared import Refused, Shared, errno_of
 from headrace.model.errors import HeadraceError
-from headrace.model.reading import FileSlice, Piece
+from headrace.model.reading import Buffer, FileSlice, Piece
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +37,10 @@ _WANTED = (
 class Server:
     """Answers every request once. A request that fails is told its `errno`; nothing that a request does ends the server."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, wholes: Wholes) -> None:
         self._shared = shared
         self._device = shared.device
-        self._mount = Mounted.of(shared)
+        self._mount = Mounted.of(shared, wholes)
         self._buffer = mmap.mmap(-1, abi.REQUEST_BYTES)
         self._scratch = mmap.mmap(-1, abi.MAX_WRITE_BYTES)
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -68,6 +69,7 @@ class Server:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._mount.handing.close()
         return await self._mount.files.save_all()
 
     def _readable(self) -> None:
@@ -135,18 +137,18 @@ class Server:
             _log.exception("request %s failed", request.op)
             self._fail(request.unique, errno.EIO)
         else:
-            self._reply(request.unique, answer)
+            self._reply(request.unique, *(answer if isinstance(answer, tuple) else (answer,)))
         finally:
             self._running.pop(request.unique, None)
 
-    def _reply(self, unique: int, *parts: bytes | memoryview) -> None:
+    def _reply(self, unique: int, *parts: Buffer) -> None:
         length = abi.OUT_HEADER.size + sum(map(len, parts))
         self._send([abi.OUT_HEADER.pack(length, 0, unique), *parts])
 
     def _fail(self, unique: int, code: int) -> None:
         self._send([abi.OUT_HEADER.pack(abi.OUT_HEADER.size, -code, unique)])
 
-    def _send(self, parts: list[bytes | memoryview]) -> None:
+    def _send(self, parts: list[Buffer]) -> None:
         try:
             os.writev(self._device.fd, parts)
         except OSError as error:
@@ -207,7 +209,7 @@ class Server:
     def _read_now(self, request: abi.Request) -> bool:
         handle, offset, size, *_ = abi.READ_IN.unpack_from(request.body)
         try:
-            pieces = self._mount.files.read_now(self._mount.files.get(handle), offset, size)
+            pieces = self._mount.reader.read_now(self._mount.files.get(handle), offset, size)
             parts = self._gather(pieces) if pieces is not None else None
         except (HeadraceError, Refused, OSError) as error:
             self._fail(request.unique, errno_of(error))
@@ -218,7 +220,7 @@ class Server:
         return True
 
     def _gather(self, pieces: tuple[Piece, ...]) -> list[bytes | memoryview] | None:
-        """The pieces' bytes; None when a disk would have to be waited for."""
+        """All bytes of the pieces: the kernel takes fewer for the file's end. None when a disk would have to be waited for."""
         parts: list[bytes | memoryview] = []
         room = memoryview(self._scratch)
         for piece in pieces:
@@ -234,9 +236,9 @@ class Server:
                 if error.errno != errno.EOPNOTSUPP:
                     raise
                 done = os.preadv(piece.fd, [target], piece.offset)
-            if done < piece.length and len(pieces) > 1:
-                return None  # a page that was damaged: the other way finds out
-            parts.append(target[:done])
+            if done < piece.length:
+                return None  # not all of it is in memory, or a page was damaged: the other way finds out
+            parts.append(target)
             room = room[done:]
         return parts
 

@@ -35,7 +35,7 @@ class Stream:
         near = self._low <= offset <= max(self._high, self._asked) + AHEAD_BYTES
         return near and offset + length <= self._reading.range.end and self._failure is None
 
-    async def take(self, offset: int, length: int) -> bytes | None:
+    async def take(self, offset: int, length: int) -> tuple[memoryview, ...] | None:
         """The bytes; None when they were let go already. Raises what reading raised."""
         end = offset + length
         self._asked = max(self._asked, end)
@@ -53,7 +53,7 @@ class Stream:
                 break
             if start + len(data) > offset:
                 parts.append(data[max(0, offset - start) : end - start])
-        return b"".join(parts)
+        return tuple(parts)
 
     async def close(self) -> None:
         self._pump.cancel()
