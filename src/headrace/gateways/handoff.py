@@ -124,12 +124,7 @@ class HandoffDesk:
         slices: tuple[FileSlice, ...] = ()
         room = MAX_ANSWER_BYTES - _ANSWERS_BYTES - len(names) * len(_ALONE)
         for name in names:
-            bucket, _, key = name.partition("/")
-            try:
-                check_names(bucket, key)
-            except S3Error as error:
-                return self._refused(str(error), request, caller.key_id, "")
-            one = self._decide_one(request, caller, "/" + name, self._whole)
+            one = self._decide_one(request, caller, "/" + name, self._whole) if _is_name(name) else Decided(Answer("no name"))
             encoded = msgspec.json.encode(one.answer)
             if len(slices) + len(one.slices) > MAX_SLICES or len(encoded) > room:
                 answers.append(msgspec.Raw(_ALONE))
@@ -197,6 +192,15 @@ class HandoffDesk:
     def _whole(self, path: str, _request: Request, _wish: ByteRange | None) -> Reading | None:
         """All of an object, however short."""
         return _files(self._namespace.peek_files, path, None)
+
+
+def _is_name(name: str) -> bool:
+    bucket, _, key = name.partition("/")
+    try:
+        check_names(bucket, key)
+    except S3Error:
+        return False
+    return bool(bucket and key)
 
 
 def _files(peek: Callable[[str, ByteRange | None], Reading | None], path: str, wanted: ByteRange | None) -> Reading | None:

@@ -75,7 +75,8 @@ class Answer(msgspec.Struct, frozen=True):
 class Answers(msgspec.Struct, frozen=True):
     """What the node says to a request for many objects: an `Answer` to each, in order; descriptors come in the same order."""
 
-    answers: tuple[msgspec.Raw, ...]
+    answers: tuple[msgspec.Raw, ...] = ()
+    """None where the request was refused as a whole."""
 
 
 def frame(body: bytes) -> bytes:
