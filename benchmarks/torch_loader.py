@@ -77,7 +77,9 @@ def main() -> None:
             "AWS_ACCESS_KEY_ID": origin.key, "AWS_SECRET_ACCESS_KEY": origin.secret,
         }  # fmt: skip
         reader = str(Path(__file__).with_name("torch_reader.py"))
-        done = subprocess.run([str(PYTHON), reader], input=json.dumps(asked), env=environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(PYTHON), reader], input=json.dumps(asked), env=environ, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(done.stderr)
         found = json.loads(done.stdout)

@@ -34,3 +34,7 @@ def test_the_lines_do_what_they_say(group: str, page: str, sales: RunningNode, t
         lines.write_text(lines_of(PAGES / f"{page}.md", "python"))
         command = [python_of(group), str(lines)]
     run_lines(command, sales, tmp_path, HOME=str(tmp_path), S3A_JARS=s3a_jars())
+    if page == "spark":
+        told = json.loads(sales.cli("cat", "/sales/derived/magic/_SUCCESS").stdout)
+        assert told["committer"] == "magic", told
+        assert told["filenames"], told

@@ -1,6 +1,6 @@
-"""PyArrow's own tests of filesystems, on ours through the fsspec bridge: those that need no empty directory, which no store of keys has.
+"""PyArrow's own tests of filesystems, on ours through the fsspec bridge: those that need no empty directory.
 
-What they leave out is tested below it: a directory is there as soon as it holds something.
+No store of keys has those. What they leave out is tested below: a directory is there as soon as it holds something.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +39,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     mounts = "".join(
         f'[[mount]]\npath = "/{name}"\nstore = "file://{store}"\n{extra}\n'
-        for name, extra in (("d", 'freshness = "1h"'), ("m", 'residency = "memory"\nfreshness = "1h"'), ("v", 'freshness = "verify"'))
+        for name, extra in (
+            ("d", 'freshness = "1h"'),
+            ("m", 'residency = "memory"\nfreshness = "1h"'),
+            ("v", 'freshness = "verify"'),
+        )
     )
     with running_node(tmp_path_factory.mktemp("home"), f'[cache]\nmemory = "64MiB"\n\n{mounts}', processes=2) as running:
         yield running
@@ -62,6 +65,10 @@ def remote(node: RunningNode, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clien
 
 def expected(samples: Samples, number: int) -> bytes:
     return body(int(Path(samples.path(number)).stem))
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def by_files(sample: Sample) -> bool:
@@ -153,13 +160,13 @@ def test_an_object_that_is_gone_is_said_to_be(client: Client, store: Path) -> No
 def test_a_stream_that_is_left_early_leaves_no_descriptors(remote: Client) -> None:
     samples = Samples(remote, "/d/set", suffix=".bin")
     list(samples.stream(range(COUNT)))
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for _ in range(5):
         stream = samples.stream(range(COUNT))
         assert next(stream).number == 0
         stream.close()
     samples.read([0])
-    assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert open_files() <= before + 2
 
 
 def test_samples_can_be_pickled(client: Client) -> None:
