@@ -41,7 +41,7 @@ test-rest: test-venv servers
 	$(PYTEST) -q -m "slow and not engines"
 	@scripts/engines.sh today
 
-engines: test-venv ## every engine in an environment of its own (ONLY=today: those whose turn it is; ONLY=spark: one group)
+engines: test-venv servers ## every engine in an environment of its own (ONLY=today: those whose turn it is; ONLY=spark: one group)
 	@scripts/engines.sh $(or $(ONLY),all)
 
 test-all: test test-rest ## the above, and faults, stress and engines

@@ -23,6 +23,7 @@ COUNT = int(os.environ.get("HEADRACE_BENCH_SAMPLES", "10000"))
 ROUNDS = int(os.environ.get("HEADRACE_BENCH_ROUNDS", "3"))
 SAMPLE_BYTES = 100_000
 WORKERS = (2, 0)
+WAYS = {"stream": "a stream, from the node", "embedded": "a stream, without the node", "dataset": "by number, from the node"}
 PYTHON = Path(__file__).parent.parent / ".servers" / "engines" / "torch" / "bin" / "python"
 
 
@@ -48,11 +49,10 @@ def rows(found: dict[str, dict[str, list[float]]]) -> list[Row]:
     """Medians of ratios within rounds, for each number of workers."""
     made = []
     for workers, rates in found.items():
-        bars = workers == str(WORKERS[0])
-        for way in ("stream", "dataset"):
+        for way, name in WAYS.items():
             for other, wanted in (("local", 0.8), ("s3torchconnector", 3.0)):
-                what = f"{way}, {workers} workers, × {'local files' if other == 'local' else other + ' from the store'}"
-                bar = wanted if bars and way == "stream" else None
+                what = f"{name}, {workers} workers, × {'local files' if other == 'local' else 's3torchconnector from the store'}"
+                bar = wanted if way == "stream" else None
                 made.append(Row(what, ratio(rates[way], rates[other]), bar, "at least", rates[way], rates[other]))
     return made
 
@@ -73,6 +73,7 @@ def main() -> None:
             "config": str(config), "folder": str(folder), "workers": WORKERS, "rounds": ROUNDS, "s3": origin.url, "s3_samples": 1000,
         }  # fmt: skip
         environ = os.environ | {
+            "ORIGIN_ACCESS_KEY_ID": origin.key, "ORIGIN_SECRET_ACCESS_KEY": origin.secret,
             "HEADRACE_ACCESS_KEY_ID": origin.key, "HEADRACE_SECRET_ACCESS_KEY": origin.secret,
             "AWS_ACCESS_KEY_ID": origin.key, "AWS_SECRET_ACCESS_KEY": origin.secret,
         }  # fmt: skip

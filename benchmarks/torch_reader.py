@@ -22,6 +22,7 @@ from headrace.samples import Samples
 from headrace.torch import ObjectDataset, ObjectStream
 
 BATCH = 64
+_WARMING = 3
 
 
 class LocalFiles:
@@ -50,11 +51,12 @@ def from_s3(item: Any) -> torch.Tensor:
 def loaders(asked: dict[str, Any], workers: int) -> dict[str, Callable[[], Any]]:
     """A maker for each way; the loaders keep their workers from epoch to epoch."""
     options: dict[str, Any] = {"batch_size": BATCH, "num_workers": workers, "persistent_workers": workers > 0}
-    samples = Samples(Client.connect(asked["config"]), "/set")
-    stream = ObjectStream(samples, batch_size=BATCH)
+    samples = Samples(Client.connect(asked["config"], mode="remote"), "/set")
+    embedded = Samples(Client.connect(asked["config"], mode="embedded"), "/set")
     made: dict[str, Callable[[], Any]] = {
         "local": lambda: DataLoader(LocalFiles(asked["folder"]), shuffle=True, **options),
-        "stream": lambda: DataLoader(stream, **options),
+        "stream": lambda: DataLoader(ObjectStream(samples, batch_size=BATCH), **options),
+        "embedded": lambda: DataLoader(ObjectStream(embedded, batch_size=BATCH), **options),
         "dataset": lambda: DataLoader(ObjectDataset(samples), shuffle=True, **options),
     }
     if asked["s3"]:
@@ -75,8 +77,16 @@ def epoch(loader: Any) -> float:
     return count / (time.perf_counter() - began)
 
 
+def warm_up(config: str) -> None:
+    """Fill the cache, and let its keeper put together what was filled page by page."""
+    samples = Samples(Client.connect(config, mode="remote"), "/set")
+    for _ in range(_WARMING):
+        samples.warm(range(len(samples)))
+
+
 def main() -> None:
     asked = json.load(sys.stdin)
+    warm_up(asked["config"])
     found: dict[str, dict[str, list[float]]] = {}
     for workers in asked["workers"]:
         opened = {name: make() for name, make in loaders(asked, workers).items()}

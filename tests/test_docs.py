@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import shlex
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.engines import OWN_PAGES
+from support.engines import OWN_PAGES, TURNS, meant, of_day
+from support.engines import PAGES as GROUPS
 from support.fuse_mount import require_fuse
 from support.howto import PAGES, blocks_of, lines_of, run_lines, sales_node
 from support.node import RunningNode
@@ -57,6 +59,25 @@ def test_the_commands_of_the_sync_page_print_what_it_shows(sales: RunningNode, t
         else:
             assert line in printed, printed
     assert printed == ["shared is removed; the objects stay as they are"]
+
+
+def test_every_engine_has_its_page_and_its_turn() -> None:
+    assert {group for turn in TURNS for group in turn} == set(GROUPS)
+    assert {of_day(datetime.date(2026, 1, 1) + datetime.timedelta(days=day)) for day in range(len(TURNS))} == set(TURNS)
+    for group in GROUPS:
+        assert (ROOT / "requirements" / "engines" / f"{group}.txt").exists(), group
+    index = (PAGES / "engines.md").read_text()
+    for page in PAGES.glob("*.md"):
+        if page.stem not in ("engines", "hdfs", "sync"):
+            assert f"({page.name})" in index, f"engines.md does not name {page.name}"
+
+
+def test_a_group_that_there_is_not_is_refused() -> None:
+    today = datetime.date(2026, 1, 1)
+    assert meant(["all"], today) == tuple(GROUPS)
+    assert meant(["spark", "ray"], today) == ("spark", "ray")
+    with pytest.raises(ValueError, match="no group of engines is called"):
+        meant(["sparc"], today)
 
 
 def test_every_page_that_is_linked_exists() -> None:
