@@ -334,6 +334,9 @@ async def test_names_that_were_not_signed_are_refused(desk: Desk) -> None:
     signed = channel._head_of_many(b'["b/other"]')
     with pytest.raises(BadFraming, match="not those that were signed"):
         desk.desk.decide(signed + b'["b/k"]')
+    many = b"[" + b",".join([b'"b/k"'] * 65) + b"]"
+    with pytest.raises(BadFraming, match="at most 64 names"):
+        desk.desk.decide(channel._head_of_many(many) + many)
     with pytest.raises(BadFraming, match="JSON array of strings"):
         desk.desk.decide(channel._head_of_many(b"[1]") + b"[1]")
 

@@ -120,6 +120,8 @@ class HandoffDesk:
             names = msgspec.json.decode(body, type=list[str])
         except msgspec.MsgspecError as error:
             raise BadFraming(400, f"names are a JSON array of strings: {error}") from error
+        if len(names) > MAX_SLICES:
+            raise BadFraming(400, f"at most {MAX_SLICES} names are answered at once")
         answers: list[msgspec.Raw] = []
         slices: tuple[FileSlice, ...] = ()
         room = MAX_ANSWER_BYTES - _ANSWERS_BYTES - len(names) * len(_ALONE)
