@@ -179,7 +179,7 @@ class HandoffChannel:
         return None if asked is None else self._lease(asked[0], asked[1], self._clock.monotonic())
 
     async def ask_many(self, keys: Sequence[str]) -> dict[str, _Lease]:
-        """Open files with all bytes of those of the first 64 `keys` that the node has at hand, as far as one exchange holds them."""
+        """Open files with all bytes of those of the first 64 `keys` that the node has at hand, as far as they fit."""
         wanted = [key for key in keys if not self._is_skipped(key)][:MAX_SLICES]
         while wanted and len(body := msgspec.json.encode(wanted)) > _NAMES_BYTES:
             wanted = wanted[: len(wanted) // 2]
