@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from headrace.client import Client
 from headrace.samples import Samples
@@ -64,8 +64,7 @@ def loaders(asked: dict[str, Any], workers: int) -> dict[str, Callable[[], Any]]
 
         reach = {"region": "us-east-1", "endpoint": asked["s3"], "s3client_config": S3ClientConfig(force_path_style=True)}
         objects = S3MapDataset.from_prefix("s3://set/", transform=from_s3, **reach)
-        part = Subset(objects, range(min(asked["s3_samples"], len(samples))))
-        made["s3torchconnector"] = lambda: DataLoader(part, shuffle=True, **options)
+        made["s3torchconnector"] = lambda: DataLoader(objects, shuffle=True, **options)
     return made
 
 
@@ -86,6 +85,7 @@ def warm_up(config: str) -> None:
 
 def main() -> None:
     asked = json.load(sys.stdin)
+    torch.set_num_threads(1)  # as the loader's own workers have it: putting a batch together is no work for a pool
     warm_up(asked["config"])
     found: dict[str, dict[str, list[float]]] = {}
     for workers in asked["workers"]:
