@@ -74,3 +74,11 @@ class TestS3fs(Everything):
             key=node.key_id, secret=node.secret, endpoint_url=node.data_url, client_kwargs={"region_name": "us-east-1"},
             skip_instance_cache=True,
         )  # fmt: skip
+
+    def test_open_exclusive(self, fs: s3fs.S3FileSystem, fs_target: str) -> None:
+        """s3fs makes the request conditional, so it learns at the close what others learn when they open."""
+        with fs.open(fs_target, "wb") as file:
+            file.write(b"data")
+        with pytest.raises(OSError, match="pre-conditions"), fs.open(fs_target, "xb") as file:
+            file.write(b"other")
+        assert fs.cat(fs_target) == b"data"
