@@ -6,7 +6,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile
 
-.PHONY: help run demo-venv test-venv bench-venv servers lint types check test test-rest test-all bench s3-tests s3fs-tests lock clean
+.PHONY: help run demo-venv test-venv bench-venv servers lint types check test test-rest test-all engines bench s3-tests s3fs-tests lock clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,7 +38,11 @@ test: check servers ## everything a user needs to trust it (≤ 10 min on 2 core
 	$(PYTEST) -q -m "(servers or browser) and not slow"
 
 test-rest: test-venv servers
-	$(PYTEST) -q -m "slow"
+	$(PYTEST) -q -m "slow and not engines"
+	@scripts/engines.sh today
+
+engines: test-venv servers ## every engine in an environment of its own (ONLY=today: those whose turn it is; ONLY=spark: one group)
+	@scripts/engines.sh $(or $(ONLY),all)
 
 test-all: test test-rest ## the above, and faults, stress and engines
 

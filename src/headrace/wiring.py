@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ from headrace.model.disk import SystemDisk
 from headrace.model.errors import HeadraceError, NotFound, ResidencyRefused, SettingsError, Unsupported
 from headrace.model.mounts import Freshness, MountSpec, Residency, WriteMode
 from headrace.model.objects import ByteRange, Emit, ObjectInfo, with_key
-from headrace.model.reading import FileSlice
+from headrace.model.reading import FileSlice, Reading
 from headrace.model.sigv4 import SigningIdentity
 from headrace.model.units import parse_duration, parse_size
 from headrace.namespace.namespace import Namespace
@@ -505,11 +505,26 @@ class OwnNamespace(Namespace):
         *,
         stop: threading.Event | None = None,
         live: LiveMounts | None = None,
+        handoff: HandoffStore | None = None,
     ) -> None:
         super().__init__(table)
         self._pages = pages
         self._stop = stop
         self._live = live
+        self._handoff = handoff
+
+    async def at_hand(self, paths: Sequence[str]) -> dict[str, Reading]:
+        """Those of the objects whose whole bytes are here and can be read without waiting; a node is asked for them together."""
+        if self._handoff is not None:
+            found = await self._handoff.at_hand([path[1:] for path in paths])
+            return {"/" + key: reading for key, reading in found.items()}
+        readings: dict[str, Reading] = {}
+        for path in paths:
+            with contextlib.suppress(HeadraceError):  # whatever it is, a read of that path says it
+                reading = self.peek_files(path, None) or self.peek(path, None)
+                if reading is not None and reading.ready is not None:
+                    readings[path] = reading
+        return readings
 
     @property
     def wholes(self) -> CachedWholes:
@@ -640,10 +655,11 @@ async def open_remote(
     # The node answers for many stores and spares each by itself: one that is away must not close the way to the others.
     retry = RetrySettings(failures_to_open=sys.maxsize)
     store = bare_store(spec, Parts(clock, _ignore, environ), mount="/", retry=retry)
+    handoff: HandoffStore | None = None
     if handoff_socket is not None:
         identity = SigningIdentity(key_id, secret, region)
-        store = HandoffStore(store, HandoffChannel(handoff_socket, identity, urlsplit(endpoint).netloc, clock), clock)
-    return OwnNamespace(MountTable([Mount("/", spec, NodeStore(store, endpoint))]))
+        handoff = HandoffStore(store, HandoffChannel(handoff_socket, identity, urlsplit(endpoint).netloc, clock), clock)
+    return OwnNamespace(MountTable([Mount("/", spec, NodeStore(handoff or store, endpoint))]), handoff=handoff)
 
 
 def _ignore(_event: object) -> None:

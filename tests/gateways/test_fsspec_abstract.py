@@ -1,4 +1,4 @@
-"""fsspec's own abstract tests, through a real node, inside the process, and over a store in memory."""
+"""fsspec's own abstract tests, through a real node, inside the process, and over a store in memory; and s3fs on a node."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3fs
 from fsspec.tests.abstract import (
     AbstractCopyTests,
     AbstractFixtures,
@@ -63,3 +64,21 @@ class TestRemote(Everything):
         opened = remote_fs(node)
         yield opened
         opened.session.close()
+
+
+@pytest.mark.servers
+class TestS3fs(Everything):
+    @pytest.fixture
+    def fs(self, node: RunningNode) -> s3fs.S3FileSystem:
+        return s3fs.S3FileSystem(
+            key=node.key_id, secret=node.secret, endpoint_url=node.data_url, client_kwargs={"region_name": "us-east-1"},
+            skip_instance_cache=True,
+        )  # fmt: skip
+
+    def test_open_exclusive(self, fs: s3fs.S3FileSystem, fs_target: str) -> None:
+        """s3fs makes the request conditional, so it learns at the close what others learn when they open."""
+        with fs.open(fs_target, "wb") as file:
+            file.write(b"data")
+        with pytest.raises(OSError, match="pre-conditions"), fs.open(fs_target, "xb") as file:
+            file.write(b"other")
+        assert fs.cat(fs_target) == b"data"

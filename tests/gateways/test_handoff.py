@@ -260,6 +260,9 @@ async def test_without_a_node_http_is_asked_and_the_socket_left_alone_for_a_whil
         frame(b"DELETE /b/k HTTP/1.1\r\nhost: a\r\n\r\n"),
         frame(b"GET /b/k?uploads HTTP/1.1\r\nhost: a\r\n\r\n"),
         frame(b"nonsense") + b"more",
+        frame(b"GET /b/k HTTP/1.1\r\nhost: a\r\n\r\nbody"),
+        frame(b"POST /b HTTP/1.1\r\nhost: a\r\n\r\n[]"),
+        frame(b'POST / HTTP/1.1\r\nhost: a\r\n\r\n["b/k"]'),
     ],
 )
 async def test_garbage_ends_the_conversation(desk: Desk, message: bytes) -> None:
@@ -271,6 +274,81 @@ async def test_garbage_ends_the_conversation(desk: Desk, message: bytes) -> None
     await writer.wait_closed()
     desk.store.warm("k")
     assert _bytes(await desk.client.read("b/k", ByteRange(0, 10))) == BODY[:10]
+
+
+async def test_many_objects_are_handed_over_whole_in_one_exchange(desk: Desk) -> None:
+    names = [f"k{number}" for number in range(20)]
+    for name in names:
+        desk.store.put(name, BODY[: 1000 + len(name)])
+        desk.store.warm(name)
+    desk.store.put("cold", BODY)
+    found = await desk.client.at_hand([*(f"b/{name}" for name in names), "b/cold", "b/none", "elsewhere/k"])
+    assert sorted(found) == sorted(f"b/{name}" for name in names)
+    for name in names:
+        assert _bytes(found[f"b/{name}"]) == BODY[: 1000 + len(name)]
+        assert found[f"b/{name}"].info.key == f"b/{name}"
+    assert desk.http.reads == 0
+
+
+async def test_what_does_not_fit_into_one_message_is_left_to_be_asked_for_again(desk: Desk) -> None:
+    names = [f"b/k{number}" for number in range(30)]
+    for name in names:
+        desk.store.put(name[2:], BODY)  # four pages each: sixteen of them fit
+        desk.store.warm(name[2:])
+    first = await desk.client.at_hand(names)
+    assert list(first) == names[:16]
+    assert list(await desk.client.at_hand(names[16:])) == names[16:]
+
+
+async def test_more_names_than_one_message_holds_are_asked_for_in_part(desk: Desk) -> None:
+    names = [f"b/{'x' * 500}{number}" for number in range(60)]
+    for name in names:
+        desk.store.put(name[2:], BODY[:10])
+        desk.store.warm(name[2:])
+    found = await desk.client.at_hand(names)
+    assert 10 < len(found) < 60
+
+
+async def test_the_policy_is_asked_for_each_of_many(desk: Desk) -> None:
+    for name in ("yes/k", "no/k"):
+        desk.store.put(name, BODY)
+        desk.store.warm(name)
+    desk.policy = Policy((Rule("/b/no", effect="deny"),))
+    assert list(await desk.client.at_hand(["b/yes/k", "b/no/k", "b/no/../yes/k"])) == ["b/yes/k"]
+    assert {event.path for event in desk.events if isinstance(event, AccessRefused)} == {"/b/no/k", "/b/no/../yes/k"}
+
+
+@pytest.mark.parametrize("residency", [Residency.MEMORY, Residency.NONE])
+async def test_many_of_a_mount_that_may_not_lie_on_disk_are_not_handed_over(desk: Desk, residency: Residency) -> None:
+    desk.store.warm("k")
+    desk.remount(MountSpec("/b", residency=residency))
+    assert await desk.client.at_hand(["b/k"]) == {}
+
+
+async def test_a_wrong_secret_gets_none_of_many(desk: Desk) -> None:
+    desk.store.warm("k")
+    stranger = desk.client_of("ann", "t" * 32)
+    assert await stranger.at_hand(["b/k"]) == {}
+    assert any(isinstance(event, AccessRefused) for event in desk.events)
+    await stranger.close()
+
+
+async def test_names_that_were_not_signed_are_refused(desk: Desk) -> None:
+    desk.store.warm("k")
+    channel = HandoffChannel("", SigningIdentity("ann", SECRET, "us-east-1"), "127.0.0.1:9400", desk.clock)
+    signed = channel._head_of_many(b'["b/other"]')
+    with pytest.raises(BadFraming, match="not those that were signed"):
+        desk.desk.decide(signed + b'["b/k"]')
+    many = b"[" + b",".join([b'"b/k"'] * 65) + b"]"
+    with pytest.raises(BadFraming, match="at most 64 names"):
+        desk.desk.decide(channel._head_of_many(many) + many)
+    with pytest.raises(BadFraming, match="JSON array of strings"):
+        desk.desk.decide(channel._head_of_many(b"[1]") + b"[1]")
+
+
+async def test_names_of_no_object_are_answered_as_such(desk: Desk) -> None:
+    desk.store.warm("k")
+    assert list(await desk.client.at_hand(["", "b", "b/", "../k", "b/k\0", "b/" + "x" * 1025, "b/k"])) == ["b/k"]
 
 
 async def test_an_unsigned_head_is_refused_where_the_mount_is_not_anonymous(desk: Desk) -> None:

@@ -171,9 +171,25 @@ class PageCache:
             self._complain(target, "read", error)
         return self._from_memory(target, start, end)
 
-    def _walk(self, target: CachedObject, segment: Segment, start: int, end: int, now_s: float) -> tuple[Piece, ...] | None:
+    def files_at_hand(self, target: CachedObject, start: int, end: int, now_s: float) -> tuple[Piece, ...] | None:
+        """The bytes as slices of the segments' files if those can be read without waiting, else None. Never raises."""
+        directory = target.directory
+        if directory is None or directory.health.out:
+            return None
+        try:
+            segment = self._handles.find(target, start // self._page, now=True)
+            return None if segment is None else self._walk(target, segment, start, end, now_s, as_files=True)
+        except BlockingIOError:
+            return None
+        except _WALK_ERRORS as error:
+            self._complain(target, "read", error)
+            return None
+
+    def _walk(
+        self, target: CachedObject, segment: Segment, start: int, end: int, now_s: float, *, as_files: bool = False
+    ) -> tuple[Piece, ...] | None:
         """Over several segments, or as slices of the files."""
-        small = end - start <= SMALL_BYTES
+        small = end - start <= SMALL_BYTES and not as_files
         # What this process reads for the first time is verified on the spot where that takes some 0.1 ms, else in a stream.
         short = end - start <= _VERIFY_NOW_BYTES
         pieces: list[Piece] = []

@@ -80,6 +80,9 @@ class _BytesSource(Source):
         return BytesReading(self._info, ByteRange(start, end), memoryview(self._data)[start:end])
 
 
+_FIRST_BYTE = ByteRange(0, 1)
+
+
 class CachedStore(Store):
     """`inner` with its objects' versions remembered for `freshness` and its bytes kept as pages.
 
@@ -158,6 +161,21 @@ class CachedStore(Store):
                 # Who reads on by itself comes back while there is still time to ask in the background.
                 piece.until = known.asked_s + (known.soon_s if age_s <= known.soon_s else bound_s)
         return ReadyReading(info, byte_range, Served.HIT, age_s, ready)
+
+    def peek_files(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+        fresh = self.peek(key, _FIRST_BYTE)
+        known = self._known.get(key)
+        if fresh is None or known is None or known.target is None:
+            return None
+        wanted = cut_range(byte_range, fresh.info.size, key)
+        ready = self._pages.files_at_hand(known.target, wanted.start, wanted.end, self._now())
+        if ready is None:
+            return None
+        self._pages.hit_bytes += wanted.length - _FIRST_BYTE.length
+        for piece in ready:
+            if isinstance(piece, FileSlice):
+                piece.until = known.asked_s + known.bound_s
+        return ReadyReading(fresh.info, wanted, Served.HIT, fresh.age_s, ready)
 
     async def info(self, key: str) -> ObjectInfo:
         for _ in range(_ATTEMPTS):

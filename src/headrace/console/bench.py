@@ -18,6 +18,7 @@ MEASUREMENTS = (
     "warm_reads",
     "cold_reads",
     "tpch",
+    "torch_loader",
     "writes",
     "writes_shared",
     "fuse",

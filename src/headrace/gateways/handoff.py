@@ -1,8 +1,9 @@
 """Open files instead of bytes, for authorised clients on this host.
 
-One request is the head of a signed GET, framed. The caller is authenticated and the policy asked
-before anything is looked up; then either descriptors of segment files go back, or a word that
-sends the client to the S3 gateway, which answers everything else.
+One request is the head of a signed GET, framed; or that of a signed POST of `/` with the names of many
+objects behind it. The caller is authenticated and the policy asked for each object before anything is
+looked up; then either descriptors of segment files go back, or a word that sends the client to the S3
+gateway, which answers everything else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import socket
@@ -23,7 +25,7 @@ from headrace.gateways.http.messages import BadFraming, Request
 from headrace.gateways.s3.auth import Authenticator
 from headrace.gateways.s3.errors import S3Error
 from headrace.gateways.s3.ranges import Suffix, parse_range
-from headrace.gateways.s3.target import read_target
+from headrace.gateways.s3.target import check_names, read_target
 from headrace.model.clock import Clock
 from headrace.model.errors import HeadraceError
 from headrace.model.events import AccessRefused, ReadServed
@@ -31,8 +33,18 @@ from headrace.model.mounts import Freshness, MountSpec, Residency
 from headrace.model.objects import ByteRange, Emit
 from headrace.model.reading import FileSlice, Reading
 from headrace.namespace.namespace import Namespace
-from headrace.policy.rules import Action, Policy
-from headrace.stores.handoff import LENGTH_BYTES, MAX_HEAD_BYTES, MAX_SLICES, WINDOW_HEADER, Answer, Run, frame
+from headrace.policy.rules import Action, Caller, Policy
+from headrace.stores.handoff import (
+    LENGTH_BYTES,
+    MAX_ANSWER_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_SLICES,
+    WINDOW_HEADER,
+    Answer,
+    Answers,
+    Run,
+    frame,
+)
 
 LEASE_S = 5.0
 _MAX_CONNECTIONS = 256
@@ -43,6 +55,9 @@ _MESSAGE_S = 5.0
 _WINDOW = re.compile(rb"(\d{1,18})-(\d{1,18})")
 _MAX_WINDOW_BYTES = 16 * 1024 * 1024
 _PEER = "this host"
+_HEAD_END = b"\r\n\r\n"
+_ALONE = msgspec.json.encode(Answer("ask for it alone"))
+_ANSWERS_BYTES = 256
 
 
 def may_hand_over(spec: MountSpec) -> bool:
@@ -51,10 +66,13 @@ def may_hand_over(spec: MountSpec) -> bool:
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """An answer and the slices whose descriptors go with it. They keep the descriptors open while held."""
+    """An answer, or one to each of many, and the slices whose descriptors go with it; they keep those open while held."""
 
-    answer: Answer
+    answer: Answer | Answers
     slices: tuple[FileSlice, ...] = ()
+
+
+Peek = Callable[[str, Request, ByteRange | None], Reading | None]
 
 
 class HandoffDesk:
@@ -79,16 +97,46 @@ class HandoffDesk:
             task.cancel()
         await asyncio.gather(*self._learning.values(), return_exceptions=True)
 
-    def decide(self, head: bytes) -> Decided:
-        """The answer to one head. Raises `BadFraming` for what is not one well-formed GET of an object."""
-        request = HeadParser(_MAX_HEADERS).parse(head, _PEER)
-        if request.method != b"GET" or request.query:
-            raise BadFraming(400, "only a plain GET is answered here")
+    def decide(self, message: bytes) -> Decided:
+        """The answer to one message. Raises `BadFraming` for what is neither a GET of an object nor a POST of names."""
+        head, end, body = message.partition(_HEAD_END)
+        request = HeadParser(_MAX_HEADERS).parse(head + end, _PEER)
+        if request.query or not ((request.method == b"GET" and not body) or (request.method == b"POST" and request.path == b"/")):
+            raise BadFraming(400, "only a plain GET of an object, or a POST of names to /, is answered here")
         try:
             caller = self._authenticator.identify(request, self._clock.time()).caller
             path = read_target(request, "").path
         except S3Error as error:
             return self._refused(str(error), request, error.caller, "")
+        if request.method == b"POST":
+            return self._decide_many(request, caller, body)
+        return self._decide_one(request, caller, path, self._near)
+
+    def _decide_many(self, request: Request, caller: Caller, body: bytes) -> Decided:
+        """Whole objects, as many as descriptors and their answers fit into one message; the others are asked for alone."""
+        if hashlib.sha256(body).hexdigest().encode() != request.headers.get(b"x-amz-content-sha256"):
+            raise BadFraming(400, "the names are not those that were signed")
+        try:
+            names = msgspec.json.decode(body, type=list[str])
+        except msgspec.MsgspecError as error:
+            raise BadFraming(400, f"names are a JSON array of strings: {error}") from error
+        if len(names) > MAX_SLICES:
+            raise BadFraming(400, f"at most {MAX_SLICES} names are answered at once")
+        answers: list[msgspec.Raw] = []
+        slices: tuple[FileSlice, ...] = ()
+        room = MAX_ANSWER_BYTES - _ANSWERS_BYTES - len(names) * len(_ALONE)
+        for name in names:
+            one = self._decide_one(request, caller, "/" + name, self._whole) if _is_name(name) else Decided(Answer("no name"))
+            encoded = msgspec.json.encode(one.answer)
+            if len(slices) + len(one.slices) > MAX_SLICES or len(encoded) > room:
+                answers.append(msgspec.Raw(_ALONE))
+                continue
+            room -= len(encoded)
+            slices += one.slices
+            answers.append(msgspec.Raw(encoded))
+        return Decided(Answers(tuple(answers)), slices)
+
+    def _decide_one(self, request: Request, caller: Caller, path: str, peek: Peek) -> Decided:
         mount = self._namespace.mount_of(path)
         decision = self._policy().decide(caller, Action.READ, path, anonymous_mount=mount is not None and mount.spec.anonymous)
         if not decision.allowed:
@@ -98,18 +146,18 @@ class HandoffDesk:
         if not may_hand_over(mount.spec):
             skip = "" if self._namespace.table.below(mount.path) else mount.path.strip("/")
             return Decided(Answer("pages of this mount stay in the node", skip_prefix=skip + "/" if skip else ""))
-        return self._at_hand(path, request, mount.spec)
+        return self._at_hand(path, request, mount.spec, peek)
 
     def _refused(self, reason: str, request: Request, caller: str, path: str) -> Decided:
         self._emit(AccessRefused(reason=reason, caller=caller, method="HANDOFF", path=path, peer=request.peer))
         return Decided(Answer("refused"))
 
-    def _at_hand(self, path: str, request: Request, spec: MountSpec) -> Decided:
+    def _at_hand(self, path: str, request: Request, spec: MountSpec, peek: Peek) -> Decided:
         wish = parse_range(request.headers.get(b"range"))
         if isinstance(wish, Suffix):
             return Decided(Answer("a range from the end is asked for over HTTP"))
         started = self._clock.monotonic()
-        reading = self._peek(path, _window(request, wish)) or self._peek(path, wish)
+        reading = peek(path, request, wish)
         if reading is None:
             if Freshness.parse(spec.freshness).seconds > 0:
                 self._learn(path)
@@ -138,16 +186,33 @@ class HandoffDesk:
         with contextlib.suppress(HeadraceError):
             await self._namespace.info(path)
 
-    def _peek(self, path: str, wanted: ByteRange | None) -> Reading | None:
-        try:
-            reading = self._namespace.peek(path, wanted)
-        except HeadraceError:
-            return None  # whatever it is, the S3 gateway says it in its own words
+    def _near(self, path: str, request: Request, wish: ByteRange | None) -> Reading | None:
+        """What was wished for, and what lies around it where that is at hand too."""
+        peek = self._namespace.peek
+        return _files(peek, path, _window(request, wish)) or _files(peek, path, wish)
+
+    def _whole(self, path: str, _request: Request, _wish: ByteRange | None) -> Reading | None:
+        """All of an object, however short."""
+        return _files(self._namespace.peek_files, path, None)
+
+
+def _is_name(name: str) -> bool:
+    bucket, _, key = name.partition("/")
+    try:
+        check_names(bucket, key)
+    except S3Error:
+        return False
+    return bool(bucket and key)
+
+
+def _files(peek: Callable[[str, ByteRange | None], Reading | None], path: str, wanted: ByteRange | None) -> Reading | None:
+    with contextlib.suppress(HeadraceError):  # whatever it is, the S3 gateway says it in its own words
+        reading = peek(path, wanted)
         if reading is None or not reading.ready or not reading.info.etag or len(reading.ready) > MAX_SLICES:
             return None
         if all(isinstance(piece, FileSlice) and _is_plain_file(piece.fd) for piece in reading.ready):
             return reading
-        return None
+    return None
 
 
 def _window(request: Request, wish: ByteRange | None) -> ByteRange | None:

@@ -33,6 +33,11 @@ class Namespace:
         target = self.table.resolve(path)
         return target.mount.store.peek(target.key, byte_range)
 
+    def peek_files(self, path: str, byte_range: ByteRange | None) -> Reading | None:
+        """`Store.peek_files` of the store that `path` leads to. The Reading's key is the store's own."""
+        target = self.table.resolve(path)
+        return target.mount.store.peek_files(target.key, byte_range)
+
     async def info(self, path: str) -> ObjectInfo:
         target = self._object_target(path)
         return with_key(await target.mount.store.info(target.key), path)

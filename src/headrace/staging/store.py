@@ -116,6 +116,10 @@ class StagedStore(Store):
         self._journal.sync()
         return None if key in self._backlog else self._inner.peek(key, byte_range)
 
+    def peek_files(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+        self._journal.sync()
+        return None if key in self._backlog else self._inner.peek_files(key, byte_range)
+
     async def info(self, key: str) -> ObjectInfo:
         staged = self._shown.of(key)
         return await self._inner.info(key) if staged is None else _info(staged)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
+import hashlib
 import os
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -42,6 +44,9 @@ _MAX_LEASES = 64
 _MAX_SKIPPED = 256
 _SKIP_S = 30.0
 _PIECE_BYTES = 1024 * 1024
+_NAMES_BYTES = MAX_HEAD_BYTES - 2048
+
+T = TypeVar("T")
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +70,13 @@ class Answer(msgspec.Struct, frozen=True):
     fresh_s: float = 0.0
     """How much longer the version counts as the store's current one."""
     age_s: float = 0.0
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What the node says to a request for many objects: an `Answer` to each, in order; descriptors come in the same order."""
+
+    answers: tuple[msgspec.Raw, ...] = ()
+    """None where the request was refused as a whole."""
 
 
 def frame(body: bytes) -> bytes:
@@ -161,19 +173,45 @@ class HandoffChannel:
 
     async def ask(self, key: str, byte_range: ByteRange | None) -> _Lease | None:
         """Open files around `byte_range` of `key` (`bucket/key…`), when the node has them at hand."""
-        now = self._clock.monotonic()
-        if now < self._away_until or any(key.startswith(prefix) and now < until for prefix, until in self._skipped.items()):
+        if self._is_skipped(key):
             return None
-        message = frame(self._head(key, byte_range))
+        asked = await self._asked(frame(self._head(key, byte_range)), Answer)
+        return None if asked is None else self._lease(asked[0], asked[1], self._clock.monotonic())
+
+    async def ask_many(self, keys: Sequence[str]) -> dict[str, _Lease]:
+        """Open files with all bytes of those of the first 64 `keys` that the node has at hand, as far as they fit."""
+        wanted = [key for key in keys if not self._is_skipped(key)][:MAX_SLICES]
+        while wanted and len(body := msgspec.json.encode(wanted)) > _NAMES_BYTES:
+            wanted = wanted[: len(wanted) // 2]
+        if not wanted:
+            return {}
+        asked = await self._asked(frame(self._head_of_many(body) + body), Answers)
+        if asked is None or len(asked[0].answers) != len(wanted):
+            return {}
+        found: dict[str, _Lease] = {}
+        now, taken = self._clock.monotonic(), 0
+        for key, raw in zip(wanted, asked[0].answers, strict=True):
+            answer = msgspec.json.decode(raw, type=Answer)
+            lease = self._lease(answer, asked[1][taken : taken + len(answer.runs)], now)
+            taken += len(answer.runs)
+            if lease is not None:
+                lease.info = msgspec.structs.replace(lease.info, key=key)
+                found[key] = lease
+        return found
+
+    def _is_skipped(self, key: str) -> bool:
+        now = self._clock.monotonic()
+        return now < self._away_until or any(key.startswith(prefix) and now < until for prefix, until in self._skipped.items())
+
+    async def _asked(self, message: bytes, kind: type[T]) -> tuple[T, list[_Descriptor]] | None:
         async with self._gate:
             try:
                 async with asyncio.timeout(_TIMEOUT_S):
                     body, fds = await self._exchange(message)
-                answer = msgspec.json.decode(body, type=Answer)
+                return msgspec.json.decode(body, type=kind), fds
             except (OSError, EOFError, TimeoutError, msgspec.MsgspecError):
                 self._away_until = self._clock.monotonic() + _AWAY_S
                 return None
-        return self._lease(answer, fds, self._clock.monotonic())
 
     def close(self) -> None:
         while self._idle:
@@ -196,10 +234,17 @@ class HandoffChannel:
             start = byte_range.start - byte_range.start % _WINDOW_BYTES
             headers.append(("range", f"bytes={byte_range.start}-{byte_range.end - 1}"))
             headers.append((WINDOW_HEADER, f"{start}-{max(byte_range.end, start + _WINDOW_BYTES)}"))
-        unsigned = UnsignedRequest(b"GET", path, (), tuple((name.encode(), value.encode()) for name, value in headers))
-        headers += sign_headers(unsigned, self._identity, self._clock.time())
-        lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers)
-        return b"GET " + path + b" HTTP/1.1\r\n" + lines + b"\r\n"
+        return self._signed(UnsignedRequest(b"GET", path, (), tuple((name.encode(), value.encode()) for name, value in headers)))
+
+    def _head_of_many(self, body: bytes) -> bytes:
+        hashed = hashlib.sha256(body).hexdigest().encode()
+        return self._signed(UnsignedRequest(b"POST", b"/", (), ((b"host", self._host.encode()),), hashed))
+
+    def _signed(self, unsigned: UnsignedRequest) -> bytes:
+        added = sign_headers(unsigned, self._identity, self._clock.time())
+        pairs = (*unsigned.headers, *((name.encode(), value.encode()) for name, value in added))
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in pairs)
+        return unsigned.method + b" " + unsigned.path + b" HTTP/1.1\r\n" + lines + b"\r\n"
 
     async def _exchange(self, message: bytes) -> tuple[bytes, list[_Descriptor]]:
         loop = asyncio.get_running_loop()
@@ -314,6 +359,12 @@ class HandoffStore(Store):
                 if found is not None:
                     return found
         return await self._inner.read(key, byte_range, version=version)
+
+    async def at_hand(self, keys: Sequence[str]) -> dict[str, Reading]:
+        """Those of `keys` that the node hands over whole, asked for together. Nothing is kept for later reads."""
+        now = self._clock.monotonic()
+        read = {key: lease.reading(None, now) for key, lease in (await self._channel.ask_many(keys)).items()}
+        return {key: reading for key, reading in read.items() if reading is not None}
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
         return await self._inner.list(prefix, delimiter=delimiter, after=after, limit=limit)
