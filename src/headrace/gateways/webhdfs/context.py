@@ -77,6 +77,8 @@ class Call:
     def may(self, action: Action, path: str) -> bool:
         """Whether the policy lets this caller do `action` at `path`."""
         mount = self.namespace.mount_of(path)
+        if mount is not None and mount.spec.acls:
+            return False  # its lists speak of S3's operations, and are asked by its gateway alone
         anonymous = mount is not None and mount.spec.anonymous
         return self.policy.decide(self.who.caller, action, path, anonymous_mount=anonymous).allowed
 
@@ -87,6 +89,10 @@ class Call:
 
     def refusal(self, action: Action, path: str) -> HdfsError:
         """That this caller may not."""
+        mount = self.namespace.mount_of(path)
+        if mount is not None and mount.spec.acls:
+            message = f"Permission denied: {path!a} is on a mount with acls = true, which is read and written through S3 alone"
+            return HdfsError("AccessControlException", message, audited=True, caller=self.who.caller.key_id)
         if self.who.caller.anonymous:
             return unnamed(self.who, self.request)
         name = self.who.caller.key_id
