@@ -6,7 +6,7 @@ is its bucket's owner's then, and a bucket nobody's, so that rules alone decide 
 
 from __future__ import annotations
 
-import dataclasses
+import msgspec
 
 from headrace.gateways.s3.accepted import canned_acl
 from headrace.gateways.s3.context import Call
@@ -62,7 +62,7 @@ async def granted(call: Call) -> Call:
             raise _denied(call)
         return call
     bucket = await bucket_acl(call, call.target.bucket)
-    call = dataclasses.replace(call, bucket_acl=bucket)
+    call = msgspec.structs.replace(call, bucket_acl=bucket)
     if operation in _ON_OBJECT:
         await require_on_object(call, call.path, _ON_OBJECT[operation])
     elif operation in _ON_BUCKET:
@@ -99,7 +99,7 @@ async def require_write(call: Call) -> Call:
     bucket = await bucket_acl(call, call.target.bucket)
     if not bucket.allows(call.identity.caller, Permission.WRITE):
         raise _denied(call)
-    return dataclasses.replace(call, bucket_acl=bucket)
+    return msgspec.structs.replace(call, bucket_acl=bucket)
 
 
 async def bucket_acl(call: Call, name: str) -> Acl:

@@ -40,6 +40,9 @@ class Token(msgspec.Struct, frozen=True):
     kind: str = KIND
     service: str = ""
 
+    def __repr__(self) -> str:
+        return f"Token(kind={self.kind!r}, service={self.service!r})"
+
 
 def write_identifier(one: TokenIdentifier) -> bytes:
     texts = b"".join([_text(text) for text in (one.owner, one.renewer, one.real_user)])
