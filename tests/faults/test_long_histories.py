@@ -7,6 +7,7 @@ half of the time.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ async def play(mode: str, seed: int, steps: int, home: Path) -> None:
 def home(tmp_path: Path) -> Iterator[Path]:
     with TemporaryDirectory(dir=MEMORY if os.access(MEMORY, os.W_OK) else tmp_path, prefix="headrace-test-") as folder:
         yield Path(folder)
+        gc.collect()  # processes that were left by a restart hold mappings, and with them descriptors, until they are collected
 
 
 @pytest.mark.parametrize("mode", MODES)

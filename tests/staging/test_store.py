@@ -14,6 +14,7 @@ from headrace.model.clock import SystemClock
 from headrace.model.disk import SystemDisk
 from headrace.model.errors import AccessDenied, CorruptData, DeadlineExceeded, NotFound, Unavailable
 from headrace.model.events import StagedConflict, StagingFault
+from headrace.model.objects import Listing
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.staging.conflicts import Conflicts
 from headrace.staging.journal import Journal, JournalFailed
@@ -226,6 +227,29 @@ async def test_a_removal_of_what_changed_meanwhile_removes_nothing(tmp_path: Pat
     assert place.memory.body("k") == b"theirs"
     assert place.conflicts() == [("k", "")]
     await place.close()
+
+
+@pytest.mark.parametrize("delimiter", ["", "/"])
+async def test_a_listing_shows_what_reaches_the_store_while_it_is_made(
+    place: Place, monkeypatch: pytest.MonkeyPatch, delimiter: str
+) -> None:
+    place.memory.put("old/gone", b"x")
+    store = place.open()
+    place.gate.shut()
+    await store.write("new/one", BytesBody(b"n"))
+    await store.delete("old/gone")
+    listed = place.gate.list
+
+    async def older(prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
+        page = await listed(prefix, delimiter=delimiter, after=after, limit=limit)
+        place.gate.open()
+        await store.drained("", below=True)
+        return page
+
+    monkeypatch.setattr(place.gate, "list", older)
+    page = await store.list(delimiter=delimiter)
+    assert [entry.key for entry in page.entries] == ["new/" if delimiter else "new/one"]
+    assert await names(place.memory) == ["new/one"]
 
 
 @pytest.mark.parametrize("knows_conditions", [True, False])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.node import readable
 from support.processes import wait_until
 
 
@@ -72,8 +72,7 @@ def start_fuse(
             stderr=log,
         )
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], 30)
-    if not ready or not process.stdout.readline():
+    if not readable(process.stdout.fileno(), 30) or not process.stdout.readline():
         process.kill()
         process.wait()
         raise AssertionError((home / "fuse.log").read_text())

@@ -66,6 +66,13 @@ class RunningNode:
         return pids
 
 
+def readable(descriptor: int, deadline_s: float) -> bool:
+    """Whether something, or the end, can be read in time. Any descriptor will do, which `select` cannot say."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(1000 * deadline_s))
+
+
 def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None) -> RunningNode:
     """Start it and wait until it serves; `config` is added behind its `[server]` table."""
     home.mkdir(parents=True, exist_ok=True)
@@ -87,7 +94,7 @@ def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[
     os.close(theirs)
     node = RunningNode(home=home / "state", config=path, process=process, environ=merged)
     with open(ours, "rb") as pipe:
-        line = pipe.readline() if select.select([pipe], [], [], 30)[0] else b""
+        line = pipe.readline() if readable(pipe.fileno(), 30) else b""
     if not line:
         process.kill()
         process.wait()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -22,6 +24,30 @@ class Staged(msgspec.Struct, frozen=True):
     record: Record
 
 
+class Look:
+    """What one listing sees: what is staged, and what has been since it began, for what the store listed may be older."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self._backlog = backlog
+        self._gone: dict[str, Staged] = {}
+        self._names: list[bytes] = []
+
+    def left(self, staged: Staged) -> None:
+        """The last write of a key has reached the store."""
+        key = staged.entry.key
+        if key not in self._gone:
+            bisect.insort(self._names, key.encode())
+        self._gone[key] = staged
+
+    def visible(self, key: str) -> Staged | None:
+        """`Backlog.visible`."""
+        return self._backlog.visible(key) or self._gone.get(key)
+
+    def keys(self, prefix: str, after: str) -> Iterator[str]:
+        """`Backlog.keys`; some come twice."""
+        return heapq.merge(self._backlog.keys(prefix, after), _keys(self._names, prefix, after), key=str.encode)
+
+
 class Backlog:
     """Staged writes by key, oldest first. Fed with records in the journal's order; several may feed the same one twice."""
 
@@ -31,6 +57,7 @@ class Backlog:
         # Its first place is found at once, however many were removed before it; a plain dict's is not.
         self._places: OrderedDict[Place, Staged] = OrderedDict()
         self._left: dict[str, str] = {}
+        self._looks: list[Look] = []
         self.bytes = 0
         """Of the bodies that are staged."""
 
@@ -87,12 +114,17 @@ class Backlog:
 
         Nothing may be added or removed while they are iterated.
         """
-        start = max(bisect.bisect_left(self._names, prefix.encode()), bisect.bisect_right(self._names, after.encode()))
-        for position in range(start, len(self._names)):
-            key = self._names[position].decode()
-            if not key.startswith(prefix):
-                return
-            yield key
+        return _keys(self._names, prefix, after)
+
+    @contextmanager
+    def look(self) -> Iterator[Look]:
+        """For as long as a listing of the store goes on."""
+        look = Look(self)
+        self._looks.append(look)
+        try:
+            yield look
+        finally:
+            self._looks.remove(look)
 
     def below(self, key: str) -> Iterator[Staged]:
         """All staged writes of `key` and of keys that go on behind it with a slash, those of one key in their order."""
@@ -125,6 +157,17 @@ class Backlog:
         del self._queues[key]
         self._left.pop(key, None)
         del self._names[bisect.bisect_left(self._names, key.encode())]
+        for look in self._looks:
+            look.left(staged)
+
+
+def _keys(names: list[bytes], prefix: str, after: str) -> Iterator[str]:
+    start = max(bisect.bisect_left(names, prefix.encode()), bisect.bisect_right(names, after.encode()))
+    for position in range(start, len(names)):
+        key = names[position].decode()
+        if not key.startswith(prefix):
+            return
+        yield key
 
 
 def _size(entry: Put | Delete) -> int:

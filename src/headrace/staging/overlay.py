@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headrace.model.objects import CommonPrefix, Entry, Listing, ObjectInfo, Version
-from headrace.staging.backlog import Backlog, Staged
+from headrace.staging.backlog import Backlog, Look, Staged
 from headrace.staging.records import Delete, Put
 from headrace.stores.keys import rolled_up
 from headrace.stores.store import Store
@@ -33,15 +33,20 @@ def staged_info(staged: Staged) -> ObjectInfo | None:
 
 async def list_over(inner: Store, backlog: Backlog, prefix: str, *, delimiter: str, after: str, limit: int) -> Listing:
     """`Store.list` of `inner` as it will be once it has what is staged."""
+    with backlog.look() as look:
+        return await _list_over(inner, look, prefix, delimiter=delimiter, after=after, limit=limit)
+
+
+async def _list_over(inner: Store, look: Look, prefix: str, *, delimiter: str, after: str, limit: int) -> Listing:
     position: str | None = after
     while position is not None:
         page = await inner.list(prefix, delimiter=delimiter, after=position, limit=limit)
-        over = _staged_entries(backlog, prefix, delimiter, position, page.after, limit)
+        over = _staged_entries(look, prefix, delimiter, position, page.after, limit)
         entries: dict[str, Entry] = {}
         for entry in page.entries:
-            if isinstance(entry, ObjectInfo) and backlog.visible(entry.key) is not None:
+            if isinstance(entry, ObjectInfo) and look.visible(entry.key) is not None:
                 continue
-            if isinstance(entry, CommonPrefix) and entry.key not in over and not await _survives(inner, backlog, entry.key):
+            if isinstance(entry, CommonPrefix) and entry.key not in over and not await _survives(inner, look, entry.key):
                 continue
             entries[entry.key] = entry
         entries.update(over)
@@ -54,15 +59,13 @@ async def list_over(inner: Store, backlog: Backlog, prefix: str, *, delimiter: s
     return Listing(())
 
 
-def _staged_entries(
-    backlog: Backlog, prefix: str, delimiter: str, after: str, horizon: str | None, limit: int
-) -> dict[str, Entry]:
+def _staged_entries(look: Look, prefix: str, delimiter: str, after: str, horizon: str | None, limit: int) -> dict[str, Entry]:
     """At most `limit` + 1 entries of staged objects behind `after` and not behind `horizon`, rolled up like the store's."""
     found: dict[str, Entry] = {}
     position = after
     bound = None if horizon is None else horizon.encode()
     while len(found) <= limit:
-        key = next(backlog.keys(prefix, position), None)
+        key = next(look.keys(prefix, position), None)
         if key is None:
             break
         position = key
@@ -70,7 +73,7 @@ def _staged_entries(
         shown = key if common is None else common
         if bound is not None and shown.encode() > bound:
             break
-        staged = backlog.visible(key)
+        staged = look.visible(key)
         info = staged_info(staged) if staged is not None else None
         if info is None or shown.encode() <= after.encode():
             continue
@@ -82,15 +85,15 @@ def _staged_entries(
     return found
 
 
-async def _survives(inner: Store, backlog: Backlog, common: str) -> bool:
+async def _survives(inner: Store, look: Look, common: str) -> bool:
     """Whether anything that the store has below a common prefix is not about to be removed."""
-    if next(backlog.keys(common, ""), None) is None:
+    if next(look.keys(common, ""), None) is None:
         return True
     after: str | None = ""
     while after is not None:
         page = await inner.list(common, after=after)
         for entry in page.entries:
-            staged = backlog.visible(entry.key)
+            staged = look.visible(entry.key)
             if staged is None or isinstance(staged.entry, Put):
                 return True
         after = page.after
