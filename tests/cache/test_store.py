@@ -258,6 +258,28 @@ async def test_pinned_version_that_is_gone_raises(tmp_path: Path) -> None:
     await rig.pages.close()
 
 
+@pytest.mark.parametrize("gone", [False, True])
+async def test_whoever_finds_that_an_object_changed_is_the_last_to_be_cut_for_it(tmp_path: Path, gone: bool) -> None:
+    memory = MemoryStore()
+    memory.put("k", os.urandom(3 * CHUNK))
+    rig = Rig(tmp_path, memory, freshness_s=3600)
+    await body_of(await rig.store.read("k", ByteRange(0, 100)))
+    await rig.settled()
+    if gone:
+        memory.remove("k")
+    else:
+        memory.put("k", new := os.urandom(3 * CHUNK))
+    with pytest.raises((VersionChanged, NotFound)):
+        await body_of(await rig.store.read("k"))
+    await rig.settled()
+    if gone:
+        with pytest.raises(NotFound):
+            await rig.store.info("k")
+    else:
+        assert await body_of(await rig.store.read("k")) == new
+    await rig.pages.close()
+
+
 async def test_missing_key_is_remembered_no_longer_than_freshness(tmp_path: Path) -> None:
     rig, memory, _ = rig_of(tmp_path)
     for _ in range(2):

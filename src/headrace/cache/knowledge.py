@@ -105,7 +105,7 @@ class Knowledge:
         self._metadata.forget(key)
 
     def replaced(self, key: str) -> None:
-        """This process has written the key, or may have: what was known of it is void, in every process of the node."""
+        """The key is not what it was, or may not be: what was known of it is void, in every process of the node."""
         self.void(key)
         self._metadata.forget(key)
 

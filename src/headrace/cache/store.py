@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
@@ -53,17 +53,25 @@ class CacheOptions(msgspec.Struct, frozen=True):
 
 
 class _StoreSource(Source):
-    """One version of one key of the store behind."""
+    """One version of one key of the store behind. `disproved` is told when the store has another one, or none, by now."""
 
-    __slots__ = ("_key", "_store", "version")
+    __slots__ = ("_disproved", "_key", "_store", "version")
 
-    def __init__(self, store: Store, key: str, version: Version) -> None:
+    def __init__(self, store: Store, key: str, version: Version, disproved: Callable[[str], None]) -> None:
         self._store = store
         self._key = key
         self.version = version
+        self._disproved = disproved
 
     async def open(self, start: int, end: int) -> Reading:
-        return await self._store.read(self._key, ByteRange(start, end), version=self.version)
+        try:
+            reading = await self._store.read(self._key, ByteRange(start, end), version=self.version)
+        except (VersionChanged, NotFound):
+            self._disproved(self._key)
+            raise
+        if reading.info.version != self.version:
+            self._disproved(self._key)
+        return reading
 
 
 class _BytesSource(Source):
@@ -222,7 +230,7 @@ class CachedStore(Store):
         info = await self.info(key)
         if not self._keeps:
             return Loaded(0, 0)
-        source = _StoreSource(self._inner, key, info.version)
+        source = _StoreSource(self._inner, key, info.version, self.knowledge.replaced)
         return await manage.load(self._pages, self.target(info), source, mount=self._options.mount)
 
     async def free(self, prefix: str) -> Freed:
@@ -371,7 +379,7 @@ class CachedStore(Store):
         return known, None
 
     def _reading(self, target: CachedObject, info: ObjectInfo, cut: ByteRange) -> CachedReading:
-        source = _StoreSource(self._inner, info.key, info.version)
+        source = _StoreSource(self._inner, info.key, info.version, self.knowledge.replaced)
         return CachedReading(self._pages, target, source, info, cut, mount=self._options.mount)
 
     async def _open(self, known: Known, info: ObjectInfo, cut: ByteRange, served: Served) -> Reading:
