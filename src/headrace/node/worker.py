@@ -61,7 +61,6 @@ from headrace.policy.rules import Policy
 from headrace.wiring import Journals, LiveMounts, Parts, Scratch, listings_in, open_marks, open_pages, try_mount
 
 _log = logging.getLogger("headrace.worker")
-_GC_THRESHOLDS = (10_000, 20, 20)
 
 
 class Worker:
@@ -206,10 +205,13 @@ class Worker:
 
 
 def _spare_collections() -> None:
-    """Look for cycles seldom, and not among what was made at start: that was a twentieth of the time of a small write."""
+    """Look for cycles among what requests make, and not among what was made at start.
+
+    To look more seldom would save a small write a little, and keep buffers of reads that were given up for as long: 40 MiB of
+    them under load.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 async def _run(channel_fd: int, data_fd: int, handoff_fd: int) -> None:
