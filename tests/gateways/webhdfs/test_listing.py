@@ -60,8 +60,14 @@ def paged(client: Client, path: str) -> set[tuple[str, str]]:
         found += [(one["pathSuffix"], one["type"]) for one in entries]
         more = told["remainingEntries"] > 0
         after = found[-1][0] if found else ""
-    assert len(set(found)) == len(found)
+        assert len(set(found)) == len(found)
     return set(found)
+
+
+def test_an_object_hides_the_directory_of_its_name_on_later_pages() -> None:
+    with pytest.MonkeyPatch.context() as patch, webhdfs({"/data": filled("a", "a-", "a--", "a/b", "b")}) as (_, client):
+        patch.setattr("headrace.gateways.webhdfs.listing._PAGE", 1)
+        assert paged(client, "/data") == {("a", "FILE"), ("a-", "FILE"), ("a--", "FILE"), ("b", "FILE")}
 
 
 def test_a_file_lists_itself_and_nothing_is_not_found() -> None:

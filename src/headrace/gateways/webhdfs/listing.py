@@ -170,6 +170,9 @@ async def _entries(call: Call, start_after: str = "") -> AsyncGenerator[Named]:
             name = entry.key[len(prefix) :].removesuffix("/") if isinstance(entry, CommonPrefix) else entry.key[len(prefix) :]
             if not _showable(name) or name in objects or (filtered and not call.may(Action.LIST, f"{root}/{entry.key}")):
                 continue
+            # An object of that name was told on an earlier page, with names in between that the directory sorts behind.
+            if name != start_after and start_after.startswith(name) and await _is_object(call, name):
+                continue
             if isinstance(entry, ObjectInfo):
                 # Only a directory that sorts behind it can have the same name, within what a name may add.
                 objects = {one for one in objects if one + "/" > name} | {name}
@@ -183,11 +186,15 @@ async def _behind(call: Call, prefix: str, name: str) -> tuple[str, set[str]]:
     """Where the listing goes on behind an entry that was told last, and which name is an object's."""
     if not _showable(name):
         raise HdfsError("IllegalArgumentException", 'Invalid value for webhdfs parameter "startAfter": it is not a name')
+    return (prefix + name, {name}) if await _is_object(call, name) else (f"{prefix}{name}/{LAST}", set())
+
+
+async def _is_object(call: Call, name: str) -> bool:
     try:
         await call.namespace.info(f"{call.path}/{name}")
     except NotFound:
-        return f"{prefix}{name}/{LAST}", set()
-    return prefix + name, {name}
+        return False
+    return True
 
 
 def _filtered(call: Call, path: str) -> bool:
