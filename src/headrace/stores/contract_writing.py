@@ -13,7 +13,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from headrace.model.errors import ConditionFailed, Conflict, CorruptData, HeadraceError, InvalidKey, NotFound, Unsupported
+from headrace.model.errors import (
+    ConditionFailed,
+    Conflict,
+    CorruptData,
+    HeadraceError,
+    InvalidKey,
+    NotFound,
+    Unsupported,
+    VersionChanged,
+)
 from headrace.model.objects import ByteRange, ObjectInfo
 from headrace.model.reading import Buffer
 from headrace.model.writing import ALWAYS, Attributes, BytesBody, Condition
@@ -285,12 +294,11 @@ class ConditionContract(WritingHooks):
 
         async def count_up() -> None:
             while True:
-                reading = await store.read("count")
-                condition = Condition(if_match=reading.info.etag)
-                number = int(await body_of(reading)) + 1
                 try:
-                    await store.write("count", BytesBody(str(number).encode()), condition=condition)
-                except (ConditionFailed, Conflict):
+                    reading = await store.read("count")
+                    number = int(await body_of(reading)) + 1
+                    await store.write("count", BytesBody(str(number).encode()), condition=Condition(if_match=reading.info.etag))
+                except (ConditionFailed, Conflict, VersionChanged):
                     continue
                 return
 
