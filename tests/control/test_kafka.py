@@ -102,6 +102,19 @@ async def test_a_feed_outlives_its_broker_and_begins_anew_with_a_log_that_does(b
 
 
 @pytest.mark.servers
+async def test_a_connection_ends_in_seconds_also_where_brokers_went_before_they_took_a_commit(broker: Broker) -> None:
+    broker.make_topic("events")
+    reader = await access(broker, "events").open()
+    places = await reader.places()
+    assert await reader.committed(places) == {}
+    await reader.begin(dict.fromkeys(places, 0))
+    broker.stop()
+    await reader.commit(dict.fromkeys(places, 0))
+    async with asyncio.timeout(20):
+        await reader.close()
+
+
+@pytest.mark.servers
 async def test_a_topic_that_is_not_there_is_named(broker: Broker) -> None:
     reader = await access(broker, "events", "nowhere").open()
     with pytest.raises(Unavailable, match=r"topic events: .*make it there, or correct `topics`"):

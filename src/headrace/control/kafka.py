@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 CLIENT = "confluent_kafka"
 _ASK_S = 5.0
+_CLOSE_S = 2.0
 _MAX_MESSAGES = 500
 _NEVER = -1
 _T = TypeVar("_T")
@@ -135,14 +138,25 @@ class KafkaReader:
         await self._call(lambda consumer: consumer.commit(offsets=_partitions(nexts), asynchronous=True))
 
     async def close(self) -> None:
-        def close() -> None:
-            if self._consumer is not None:
-                self._consumer.close()
+        loop = asyncio.get_running_loop()
+        closed = asyncio.Event()
+
+        def close(consumer: Consumer) -> None:
+            try:
+                consumer.close()
+            except Exception as error:  # noqa: BLE001 - the session is over anyway; whatever the library says of its end changes nothing
+                _log.info("the connection to %s did not end well: %s", self._access.name, error)
+            with contextlib.suppress(RuntimeError):  # the loop is over too
+                loop.call_soon_threadsafe(closed.set)
 
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, close)
-        except Exception as error:  # noqa: BLE001 - the session is over anyway; whatever the library says of its end changes nothing
-            _log.info("the connection to %s did not end well: %s", self._access.name, error)
+            await loop.run_in_executor(self._thread, lambda: None)  # what was asked last has ended
+            if self._consumer is not None:
+                # With a commit under way and its brokers gone, the library ends no connection before they are back
+                # (librdkafka issue 3740): nobody waits for that, the process's end neither.
+                threading.Thread(target=close, args=(self._consumer,), name="kafka-close", daemon=True).start()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(closed.wait(), _CLOSE_S)
         finally:
             self._thread.shutdown(wait=False)
 
