@@ -120,7 +120,7 @@ async def test_damage_done_while_nobody_runs_is_noticed_after_the_start(
 
 
 async def only_right_bytes_until_an_error(system: Rig, key: str) -> bool:
-    """Pages that a process holds open go on for as long as their own bytes are right: bytes after a file's end are no part of them."""
+    """Pages that a process holds open go on while their own bytes are right: bytes after a file's end are no part of them."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         answer = await system.get(key, timeout_s=20)
