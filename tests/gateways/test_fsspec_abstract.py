@@ -49,7 +49,7 @@ class TestEmbedded(Everything):
         return str(tmp_path_factory.mktemp("local"))
 
 
-@pytest.fixture(scope="module", params=["through", "back"])
+@pytest.fixture(scope="module", params=["through", pytest.param("back", marks=pytest.mark.slow)])
 def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNode]:
     root: Path = tmp_path_factory.mktemp("node")
     with running_node(root / "home", config_of(root / "store", request.param), processes=2) as running:

@@ -37,6 +37,8 @@ def ensure_data(endpoint: str, folder: Path, scale: float) -> bool:
     if record.exists():
         manifest = msgspec.json.decode(record.read_bytes(), type=Manifest)
         if manifest.scale == scale and all(store.size(path) == size for path, size in manifest.objects):
+            for path, _ in manifest.objects:
+                store.wait_readable(path)
             return False
     work = folder / "new-data"
     shutil.rmtree(work, ignore_errors=True)
@@ -88,6 +90,15 @@ class _Uploader:
         status, length = self._send("HEAD", path)
         return length if status == 200 else -1
 
+    def wait_readable(self, path: str) -> None:
+        """A store that has just started knows its objects before the volumes that hold them are up. Raises `Unavailable`."""
+        for _ in range(_TRIES):
+            status, _ = self._send("GET", path, byte_range="bytes=0-0")
+            if status == 206:
+                return
+            time.sleep(0.5)
+        raise Unavailable(f"the demo's store does not show {path}: it answered {status}")
+
     def make_bucket(self, bucket: str) -> None:
         # a store that has just started refuses writes until its volumes are up
         for _ in range(_TRIES):
@@ -105,10 +116,12 @@ class _Uploader:
             time.sleep(0.5)
         raise Unavailable(f"the demo's store did not take {path}: it answered {status}")
 
-    def _send(self, method: str, path: str, file: Path | None = None) -> tuple[int, int]:
+    def _send(self, method: str, path: str, file: Path | None = None, *, byte_range: str = "") -> tuple[int, int]:
         target = quote_path(path.encode())
         unsigned = UnsignedRequest(method.encode(), target, (), ((b"host", self._host.encode()),), UNSIGNED_PAYLOAD)
         headers = {"host": self._host, **dict(sign_headers(unsigned, self._identity, time.time()))}
+        if byte_range:
+            headers["range"] = byte_range
         connection = http.client.HTTPConnection(self._host, timeout=_TIMEOUT_S)
         try:
             if file is None:
