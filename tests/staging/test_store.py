@@ -17,7 +17,7 @@ from headrace.model.events import StagedConflict, StagingFault
 from headrace.model.writing import Attributes, BytesBody, Condition
 from headrace.staging.conflicts import Conflicts
 from headrace.staging.journal import Journal, JournalFailed
-from headrace.staging.records import UNKNOWN
+from headrace.staging.records import ABSENT, UNKNOWN
 from headrace.staging.settings import StagingSettings
 from headrace.staging.store import StagedStore
 from headrace.stores.contract import StoreContract
@@ -32,6 +32,7 @@ from support.gates import GatedStore
 from support.histories import Process
 
 LONG = os.urandom(700_000)
+EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
 
 
 class Place:
@@ -223,6 +224,41 @@ async def test_a_removal_of_what_changed_meanwhile_removes_nothing(tmp_path: Pat
     await store.drained("k")
     assert place.memory.body("k") == b"theirs"
     assert place.conflicts() == [("k", "")]
+    await place.close()
+
+
+@pytest.mark.parametrize("knows_conditions", [True, False])
+async def test_an_empty_object_that_meets_an_empty_one_is_no_conflict(tmp_path: Path, knows_conditions: bool) -> None:
+    place = Place(tmp_path, last_seen=ABSENT)
+    place.memory.publish("d/", b"", Attributes(), etag=f"{EMPTY}-0")
+    place.gate.knows_conditions = knows_conditions
+    store = place.open()
+    await store.write("d/", BytesBody(b""))
+    await store.drained("d/")
+    assert place.conflicts() == []
+    assert await names(place.memory) == ["d/"]
+    await place.close()
+
+
+async def test_an_empty_object_is_removed_under_whatever_tag_its_store_shows_it(tmp_path: Path) -> None:
+    place = Place(tmp_path, last_seen=EMPTY)
+    place.memory.publish("d/", b"", Attributes(), etag=f"{EMPTY}-0")
+    store = place.open()
+    await store.delete("d/")
+    await store.drained("d/")
+    assert place.conflicts() == []
+    assert await names(place.memory) == []
+    await place.close()
+
+
+async def test_nothing_is_removed_where_a_store_made_the_directory_and_nobody_else_did(tmp_path: Path) -> None:
+    place = Place(tmp_path, last_seen=ABSENT)
+    place.memory.publish("d/", b"", Attributes(), etag=f"{EMPTY}-0")
+    store = place.open()
+    await store.delete("d/")
+    await store.drained("d/")
+    assert place.conflicts() == []
+    assert await names(place.memory) == ["d/"]
     await place.close()
 
 

@@ -6,6 +6,7 @@ When the store has moved on, nothing there is overwritten and ours is kept besid
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 
 from headrace.model.clock import Clock
@@ -26,6 +27,8 @@ from headrace.stores.writes import has_md5
 
 _log = logging.getLogger("headrace.staging")
 _CLOCK_SKEW_S = 2.0
+_EMPTY = hashlib.md5(b"", usedforsecurity=False).hexdigest()
+"""A directory that a store makes of itself is an empty object there too, under an entity tag of its own making."""
 
 
 class _Diverged(Exception):
@@ -84,7 +87,7 @@ class Delivery:
             _log.debug("%s: the store cannot write %r on a condition", self._mount, entry.key)
         # Then look, and write: a change between the two is not noticed.
         now = await self._look(entry.key)
-        if _etag(now) != replaces and not (now is not None and has_md5(now, entry.etag)):
+        if _etag(now) != replaces and not (now is not None and _same_bytes(now, entry)):
             raise _Diverged(now)
         return await self._write(staged, entry, Condition())
 
@@ -95,12 +98,19 @@ class Delivery:
             with contextlib.suppress(ConditionFailed, NotFound, Unsupported):
                 await self._inner.delete(entry.key, condition=Condition(if_match=ABSENT))
             return ABSENT
-        if (replaces not in (UNKNOWN, now.etag)) or (replaces == UNKNOWN and _is_later(now, entry.staged_s)):
+        of_itself = entry.key.endswith("/") and not now.size
+        if replaces == ABSENT and of_itself:
+            return now.etag  # a directory that the store has made of itself: there was nothing to remove
+        expected = replaces in (UNKNOWN, now.etag) or (replaces == _EMPTY and not now.size)
+        if not expected or (replaces == UNKNOWN and _is_later(now, entry.staged_s)):
             raise _Diverged(now)
         try:
             await self._inner.delete(entry.key, condition=Condition(if_match=now.etag) if now.etag else Condition())
         except (ConditionFailed, NotFound):
-            raise _Diverged(await self._look(entry.key)) from None
+            left = await self._look(entry.key)
+            if of_itself and left is not None and left.etag == now.etag:
+                return left.etag  # it did not change: the store keeps such a directory while anything lies in it
+            raise _Diverged(left) from None
         except Unsupported:
             await self._inner.delete(entry.key)
         return ABSENT
@@ -125,14 +135,14 @@ class Delivery:
     async def _unchanged_since(self, entry: Put) -> str:
         """What is at the store, when nobody was shown it before the write: unless it is younger than the write."""
         now = await self._look(entry.key)
-        if now is not None and _is_later(now, entry.staged_s) and not has_md5(now, entry.etag):
+        if now is not None and _is_later(now, entry.staged_s) and not _same_bytes(now, entry):
             raise _Diverged(now)
         return _etag(now)
 
     async def _arrived_before(self, entry: Put) -> str:
         """The store refused the condition: because an earlier try had succeeded unheard, or because another wrote."""
         now = await self._look(entry.key)
-        if now is not None and has_md5(now, entry.etag) and now.size == entry.size:
+        if now is not None and _same_bytes(now, entry):
             return now.etag
         raise _Diverged(now)
 
@@ -156,6 +166,10 @@ class Delivery:
             await self._inner.write(key, body, entry.attributes, condition=Condition(if_none_match="*"))
         except Unsupported:
             await self._inner.write(key, body, entry.attributes)
+
+
+def _same_bytes(now: ObjectInfo, entry: Put) -> bool:
+    return now.size == entry.size and (not entry.size or has_md5(now, entry.etag))
 
 
 def _etag(info: ObjectInfo | None) -> str:
