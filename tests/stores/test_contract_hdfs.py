@@ -1,4 +1,4 @@
-"""HDFS over WebHDFS passes the suites of stores that are read and written."""
+"""HDFS passes the suites of stores that are read and written, over WebHDFS and in the NameNode's own protocol."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class HdfsHooks:
     keeps_tags = False
     etag_is_md5 = False  # made of modification time, length and inode: HDFS tells no digest of the bytes
     keeps_checksums = False
+    scheme = "webhdfs"
 
     @pytest.fixture(autouse=True)
     def place(self, hdfs_server: HdfsServer) -> Iterator[None]:
@@ -58,7 +59,11 @@ class HdfsHooks:
         hdfs_server.delete(self.root)
 
     async def make_store(self) -> Store:
-        return open_hdfs(self.server, self.root)
+        return self.opened(self.root)
+
+    def opened(self, root: str, *, user: str = USER) -> Store:
+        """The store below a directory, as a user."""
+        return open_hdfs(self.server, root, user=user)
 
     async def put_behind(self, key: str, data: bytes) -> None:
         await asyncio.to_thread(self.server.put, f"{self.root}/{key}", data)
@@ -75,14 +80,14 @@ class HdfsHooks:
         await asyncio.to_thread(self.server.delete, f"{self.root}/{key}")
 
     async def make_unreachable_store(self) -> Store:
-        spec = MountSpec("/h", f"webhdfs://127.0.0.1:{free_port()}/x")
+        spec = MountSpec("/h", f"{self.scheme}://127.0.0.1:{free_port()}/x")
         return open_store(spec, environ={"HADOOP_USER_NAME": USER}, clock=SystemClock())
 
     async def make_denied_store(self) -> Store:
         for path in (self.root, f"{self.root}/a"):
             await asyncio.to_thread(self.server.request, "PUT", path, op="MKDIRS")
         await asyncio.to_thread(self.server.request, "PUT", self.root, op="SETPERMISSION", permission="700")
-        return open_hdfs(self.server, self.root, user="stranger")
+        return self.opened(self.root, user="stranger")
 
     def kept(self, keys: Sequence[str]) -> list[str]:
         return beside(keys)
@@ -111,4 +116,29 @@ class TestHdfs(HdfsHooks, StoreContract):
 
 
 class TestHdfsWrites(HdfsHooks, WriteContract, ConditionContract, ChangingContract):
+    """Writing, conditions, removing and copying."""
+
+
+class RpcHooks(HdfsHooks):
+    """The same in the NameNode's own protocol, whose library takes the user from the environment."""
+
+    scheme = "hdfs"
+
+    @pytest.fixture(autouse=True)
+    def environment(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            self.patch = patch
+            patch.setenv("HADOOP_USER_NAME", USER)
+            yield
+
+    def opened(self, root: str, *, user: str = USER) -> Store:
+        self.patch.setenv("HADOOP_USER_NAME", user)
+        return open_store(MountSpec("/h", f"hdfs://{self.server.rpc}{root}"), environ={}, clock=SystemClock())
+
+
+class TestHdfsRpc(RpcHooks, StoreContract):
+    """Reading and listing."""
+
+
+class TestHdfsRpcWrites(RpcHooks, WriteContract, ConditionContract, ChangingContract):
     """Writing, conditions, removing and copying."""

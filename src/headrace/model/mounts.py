@@ -65,8 +65,8 @@ class MountSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`/` or `/bucket[/deeper…]`, without a slash at the end; compared exactly."""
     store: str = ""
     """URL: `s3://bucket/prefix`, `s3://` (all of the account's buckets), `gs://bucket/prefix`, `gs://` (all of a project's), `az://container/prefix`,
-    `az://` (all of an account's), `file:///…`, `webhdfs://namenode:port/path`, `http://host/path` or `https://…` (read-only),
-    `sql:///path/file.db` or `sql://host:port/database/schema` (read-only), `sftp://host:port/path`,
+    `az://` (all of an account's), `file:///…`, `hdfs://…`, `webhdfs://namenode:port/path`,
+    `http://host/path` or `https://…` (read-only), `sql:///path/file.db` or `sql://host:port/database/schema` (read-only), `sftp://host:port/path`,
     `swift://container/prefix`."""
     endpoint: str = ""
     """Address of the store, such as `https://s3.example.com:9000`; empty: the cloud's own for the region."""

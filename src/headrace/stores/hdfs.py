@@ -1,13 +1,15 @@
 """HdfsStore: a directory of HDFS as objects. Files are written aside and renamed into place, which HDFS does in one step.
 
 A version is modification time, length and inode: HDFS gives every file that is made a number that no other ever has, so an
-object that was replaced is never taken for the one before, and reading by that number never meets another.
+object that was replaced is never taken for the one before, and reading by that number never meets another. Where a protocol
+does not tell that number a version is the first two, and what was opened by name is looked at again before it is believed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 
@@ -55,12 +57,16 @@ class HdfsStore(Store):
             if version is not None and info.version != version:
                 raise VersionChanged(f"{key!r} is now {info.version.token}, not {version.token}", path=key)
             held = cut_range(byte_range, info.size, key)
+            place = f"{_INODES}{status.file_id}" if status.file_id else self._path(key)
             if not held.length:
-                return _HdfsReading(self._client, info, held, None)
+                return _HdfsReading(self._client, info, held, None, place)
             # Replaced or removed since: the next look tells which.
             with contextlib.suppress(NotFound):
-                body = await self._client.open(f"{_INODES}{status.file_id}", held.start, held.length)
-                return _HdfsReading(self._client, info, held, body)
+                body = await self._client.open(place, held.start, held.length)
+                # What is open keeps to its blocks. Where it was found by name, it may be another's.
+                if status.file_id or _described(key, await self._status(key)).version == info.version:
+                    return _HdfsReading(self._client, info, held, body, place)
+                body.close()
         raise Unavailable(f"{key!r} is replaced faster than it can be opened: try again", path=key)
 
     async def list(self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000) -> Listing:
@@ -186,7 +192,7 @@ class HdfsStore(Store):
         if found is None:
             yield None  # a rename that replaces nothing settles it
             return
-        claim = f"{self._root}/{OWN}/claims/{found.file_id}"
+        claim = f"{self._root}/{OWN}/claims/{found.file_id or _named(key, found)}"
         await self._claim(claim, key)
         try:
             _require(key, condition, now := await self._find(key))
@@ -229,12 +235,13 @@ class HdfsStore(Store):
 class _HdfsReading(Reading):
     """Bytes of one inode. The last of them wait until it is known that the file is still what it was."""
 
-    __slots__ = ("_body", "_client")
+    __slots__ = ("_body", "_client", "_place")
 
-    def __init__(self, client: HdfsClient, info: ObjectInfo, byte_range: ByteRange, body: FileBytes | None) -> None:
+    def __init__(self, client: HdfsClient, info: ObjectInfo, byte_range: ByteRange, body: FileBytes | None, place: str) -> None:
         super().__init__(info, byte_range)
         self._client = client
         self._body = body
+        self._place = place
 
     def __aiter__(self) -> AsyncIterator[Buffer]:
         return self._pieces()
@@ -248,7 +255,7 @@ class _HdfsReading(Reading):
                 yield held
             held = piece
         try:
-            now = _described(self.info.key, await self._client.status(_INODES + self.info.version.token.rpartition("-")[2]))
+            now = _described(self.info.key, await self._client.status(self._place))
         except NotFound as error:
             raise VersionChanged(f"{self.info.key!r} was replaced or removed while it was read", path=self.info.key) from error
         if now.version != self.info.version:
@@ -269,6 +276,11 @@ def _described(key: str, status: FileStatus) -> ObjectInfo:
         modified_s=status.modified_ms / 1000,
         etag=f"{status.modified_ms:x}-{status.size:x}-{status.file_id:x}",
     )
+
+
+def _named(key: str, found: FileStatus) -> str:
+    """A name for this version of this object where no number of the file is told."""
+    return hashlib.blake2b(f"{key}\0{_described(key, found).version.token}".encode(), digest_size=16).hexdigest()
 
 
 def _require(key: str, condition: Condition, found: FileStatus | None) -> None:

@@ -5,8 +5,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator
 
+from headrace.model.errors import AccessDenied, Conflict, HeadraceError, InvalidKey, NoSpace, NotFound, Unsupported
 from headrace.model.reading import Buffer
 from headrace.stores.tree_listing import FileStatus
+
+REFUSALS: dict[str, type[HeadraceError]] = {
+    "FileNotFoundException": NotFound,
+    "AccessControlException": AccessDenied,
+    "SecurityException": AccessDenied,
+    "AuthorizationException": AccessDenied,
+    "InvalidToken": AccessDenied,
+    "FileAlreadyExistsException": Conflict,
+    "PathIsNotEmptyDirectoryException": Conflict,
+    "AlreadyBeingCreatedException": Conflict,
+    "ParentNotDirectoryException": InvalidKey,
+    "InvalidPathException": InvalidKey,
+    "PathComponentTooLongException": InvalidKey,
+    "MaxDirectoryItemsExceededException": NoSpace,
+    "DSQuotaExceededException": NoSpace,
+    "NSQuotaExceededException": NoSpace,
+    "UnsupportedOperationException": Unsupported,
+}
+"""What the exceptions of Hadoop mean, by the last part of their names; others mean that it could not be done now."""
 
 
 class FileBytes(ABC):

@@ -19,6 +19,7 @@ _MODULES = {
     "s3": "headrace.stores.s3",
     "gs": "headrace.stores.gs",
     "az": "headrace.stores.az",
+    "hdfs": "headrace.stores.hdfs_open",
     "webhdfs": "headrace.stores.hdfs_open",
     "swebhdfs": "headrace.stores.hdfs_open",
     "http": "headrace.stores.web_open",

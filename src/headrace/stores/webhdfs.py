@@ -19,13 +19,11 @@ from headrace.model.errors import (
     HeadraceError,
     InvalidKey,
     InvalidRange,
-    NoSpace,
-    NotFound,
     Unavailable,
     Unsupported,
 )
 from headrace.model.reading import Buffer
-from headrace.stores.hdfs_client import FileBytes, HdfsClient
+from headrace.stores.hdfs_client import REFUSALS, FileBytes, HdfsClient
 from headrace.stores.http import Http, HttpResponse, Redirected
 from headrace.stores.sending import Sending
 from headrace.stores.tree_listing import FileStatus
@@ -35,24 +33,6 @@ _MAX_ANSWER_BYTES = 1 << 20
 _MAX_LIST_BYTES = 256 << 20
 _BINARY = ("content-type", "application/octet-stream")
 _T = TypeVar("_T")
-
-_KINDS: dict[str, type[HeadraceError]] = {
-    "FileNotFoundException": NotFound,
-    "AccessControlException": AccessDenied,
-    "SecurityException": AccessDenied,
-    "AuthorizationException": AccessDenied,
-    "InvalidToken": AccessDenied,
-    "FileAlreadyExistsException": Conflict,
-    "PathIsNotEmptyDirectoryException": Conflict,
-    "AlreadyBeingCreatedException": Conflict,
-    "ParentNotDirectoryException": InvalidKey,
-    "InvalidPathException": InvalidKey,
-    "PathComponentTooLongException": InvalidKey,
-    "MaxDirectoryItemsExceededException": NoSpace,
-    "DSQuotaExceededException": NoSpace,
-    "NSQuotaExceededException": NoSpace,
-    "UnsupportedOperationException": Unsupported,
-}
 
 
 class _Status(msgspec.Struct, rename="camel"):
@@ -259,8 +239,8 @@ async def _refused(response: HttpResponse, path: str) -> HeadraceError:
         return InvalidKey(f"{path}: a directory lies there", path=path)
     if told.exception == "IOException" and "out of" in told.message.lower():
         return InvalidRange(message, path=path)
-    if told.exception in _KINDS:
-        return _KINDS[told.exception](message, path=path)
+    if told.exception in REFUSALS:
+        return REFUSALS[told.exception](message, path=path)
     if response.status in (401, 403) and not told.exception:
         return AccessDenied(message, path=path)
     if not told.exception and response.status == 404:
