@@ -23,6 +23,7 @@ MEASUREMENTS = (
     "writes_shared",
     "fuse",
     "webhdfs",
+    "hdfs_cold",
     "sync_job",
     "listing",
     "sync_listing",

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from headrace.model.errors import (
+    AccessDenied,
     Conflict,
     CorruptData,
     HeadraceError,
@@ -37,6 +38,7 @@ _READ_BYTES = 256 << 10
 _WRITE_BYTES = 1 << 20
 _REFUSAL = re.compile(r'(?:Fatal)?RPCError\("([\w.$]+)", "((?:[^"\\]|\\.)*)')
 _P = ParamSpec("_P")
+_DENIED = re.compile(r"(?:SASLError|GSSAPIError|NoSASLMechanism)\b.*", re.DOTALL)
 _T = TypeVar("_T")
 
 
@@ -207,6 +209,8 @@ def _translated(error: Exception, path: str) -> HeadraceError:
     if isinstance(error, NotImplementedError):
         return Unsupported(f"{path}: {error}", path=path)
     told = _REFUSAL.search(str(error))
+    if told is None and (denied := _DENIED.search(str(error))):
+        return AccessDenied(f"HDFS for {path!r}: Kerberos: {denied[0]}", path=path)
     if told is None:
         return Unavailable(f"HDFS for {path!r}: {type(error).__name__}: {error}", path=path)
     name = told[1].rpartition(".")[2]
