@@ -550,7 +550,7 @@ class OwnNamespace(Namespace):
         readings: dict[str, Reading] = {}
         for path in paths:
             with contextlib.suppress(HeadraceError):  # whatever it is, a read of that path says it
-                reading = self.peek_files(path, None) or self.peek(path, None)
+                reading = self.peek(path, None, files=True) or self.peek(path, None)
                 if reading is not None and reading.ready is not None:
                     readings[path] = reading
         return readings

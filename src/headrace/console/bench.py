@@ -17,6 +17,7 @@ from headrace.model.errors import SettingsError
 MEASUREMENTS = (
     "warm_reads",
     "cold_reads",
+    "fsspec_reads",
     "tpch",
     "torch_loader",
     "writes",
