@@ -1,12 +1,12 @@
 """Hit ratios of the eviction policy beside plain LRU and libcachesim's policies, on traces made from fixed seeds.
 
-Run: python benchmarks/eviction_traces.py [--requests N]
-Prints one table. The traces are public-style: Zipf, Zipf with scans, loops, shifting popularity, sizes as segments have them.
+The traces are public-style: Zipf, Zipf with scans, loops, shifting popularity, sizes as segments have them. HEADRACE_BENCH_REQUESTS
+says how long they are.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +15,11 @@ import libcachesim
 import numpy as np
 
 from headrace.cache.eviction import Eviction
+from report import Row, emit
 
 _KEY_MIX = 0x9E3779B97F4A7C15
 _SEED = 20240
+REQUESTS = int(os.environ.get("HEADRACE_BENCH_REQUESTS", "500000"))
 
 
 @dataclass(frozen=True)
@@ -144,19 +146,25 @@ POLICIES: dict[str, Callable[[int], Lru | Ours | Reference]] = {
 }
 
 
+def rows(trace: Trace, ratios: dict[str, float]) -> list[Row]:
+    """Differences in points of the share of bytes that were at hand; plain LRU is a bar for the mixes with scans alone."""
+    ours = ratios["ours"]
+    best = max(ratios["S3-FIFO"], ratios["W-TinyLFU"])
+    made = [Row(f"{trace.name}: points above the better of S3-FIFO and W-TinyLFU", ours - best, -1, "at least", [ours], [best])]
+    if trace.scans:
+        lru = ratios["LRU"]
+        made.insert(0, Row(f"{trace.name}: points above LRU", ours - lru, 5, "at least", [ours], [lru]))
+    return made
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=500_000)
-    requests = parser.parse_args().requests
-    columns = [*POLICIES, "ours-LRU", "ours-best"]
-    print(f"{'bytes at hand, %':36}" + "".join(f"{name:>11}" for name in columns))
-    for trace in traces(requests):
+    print(f"{'bytes at hand, %':36}" + "".join(f"{name:>11}" for name in POLICIES))
+    found: list[Row] = []
+    for trace in traces(REQUESTS):
         ratios = {name: hit_ratio(trace, make(trace.capacity)) for name, make in POLICIES.items()}
-        best = max(ratios["S3-FIFO"], ratios["W-TinyLFU"])
-        values = [*ratios.values(), ratios["ours"] - ratios["LRU"], ratios["ours"] - best]
-        print(
-            f"{trace.name:36}" + "".join(f"{value:11.2f}" for value in values) + ("  scan mix" if trace.scans else ""), flush=True
-        )
+        print(f"{trace.name:36}" + "".join(f"{value:11.2f}" for value in ratios.values()), flush=True)
+        found += rows(trace, ratios)
+    emit("eviction_traces", f"Eviction: bytes at hand on traces of {REQUESTS:,} requests, %", found, rounds=1)
 
 
 if __name__ == "__main__":

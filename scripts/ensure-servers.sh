@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs the real servers that tests run against and that no Python package brings: Ceph RGW, nginx, OpenSSH and
-# PostgreSQL (Debian), Azurite (npm), OpenStack Swift (an environment of its own) and HDFS (jars of an old PySpark, and of Debian).
+# PostgreSQL, Kerberos (Debian), Azurite (npm), OpenStack Swift (an environment of its own) and HDFS (jars of an old PySpark, and of Debian).
 # Idempotent; returns at once when all is there. SeaweedFS and the GCS emulator come with the development lock.
 set -eu
 cd "$(dirname "$0")/.."
 
 wanted="ceph-mon ceph-osd radosgw ceph-common nginx-light chromium strace slowhttptest fuse3 openssh-server postgresql liberasurecode1 memcached"
-wanted="$wanted openjdk-17-jre-headless libjersey1-core-java libjersey1-server-java libjersey1-servlet-java"
+wanted="$wanted openjdk-17-jre-headless krb5-kdc krb5-admin-server libjersey1-core-java libjersey1-server-java libjersey1-servlet-java"
 [ "${1:-}" = bench ] && wanted="$wanted wrk"
 missing=""
 for package in $wanted; do

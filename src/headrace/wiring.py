@@ -57,6 +57,7 @@ from headrace.stores.registry import open_store
 from headrace.stores.retry import RetrySettings, RetryStore
 from headrace.stores.store import Store
 from headrace.stores.trace import TraceStore
+from headrace.stores.unserved import UnservedStore
 from headrace.stores.urls import shown_url
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ _LISTINGS_NAME = "listings"
 _RETIRE_AFTER_S = 60.0
 _NOBODY = f"{PROOF_NAME}{0:016x}"
 _REMOVE_TRIES = 10
+_AGAIN_S = 5.0
 _PAGES_AT_ONCE = 4
 _BEGIN_ANYWHERE = ("s3://", "gs://")
 """Stores that list from behind any key as fast as they go on; a directory would be scanned anew, Azure only goes on."""
@@ -238,8 +240,8 @@ def bare_store(spec: MountSpec, parts: Parts, *, mount: str, retry: RetrySetting
 class LiveMounts:
     """The namespace of one process, following the mounts in force.
 
-    A mount that did not change keeps its store. One that cannot be built is left out and its
-    error kept, so that one wrong mount never takes the others away.
+    A mount that did not change keeps its store. One that cannot be built refuses everything in its place, so that neither
+    it takes the others away nor the mount above it answers for it; it is tried again and again.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -248,6 +250,8 @@ class LiveMounts:
         self._parts = parts
         self._retiring: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
+        self._specs: tuple[MountSpec, ...] = ()
+        self._again: asyncio.Task[None] | None = None
 
     async def apply(self, specs: Iterable[MountSpec]) -> None:
         """Bring `specs` into force between two requests.
@@ -256,29 +260,54 @@ class LiveMounts:
         when it cannot be removed.
         """
         async with self._changing:
-            specs = tuple(specs)
-            await self._apply(specs)
+            self._specs = tuple(specs)
+            await self._apply(self._specs)
             if self._parts.listings is not None:
-                await asyncio.to_thread(sweep, self._parts.listings, [spec.identity() for spec in _on_disks(specs)])
+                await asyncio.to_thread(sweep, self._parts.listings, [spec.identity() for spec in _on_disks(self._specs)])
+        if self.failed and self._again is None:
+            self._again = asyncio.ensure_future(self._try_again())
+
+    async def _try_again(self) -> None:
+        """Build what could not be built, until all of it is: a file of keys appears, a limit is raised."""
+        while self.failed:
+            await asyncio.sleep(_AGAIN_S)
+            async with self._changing:
+                try:
+                    await self._apply(self._specs)
+                except OSError as error:
+                    _log.warning("mounts that are not served could not be tried again: %s", error)
+        self._again = None
 
     async def _apply(self, specs: Iterable[MountSpec]) -> None:
-        old = {mount.path: mount for mount in self.namespace.table.mounts}
+        before = {mount.path: mount for mount in self.namespace.table.mounts}
+        old = dict(before)
         mounts: list[Mount] = []
-        self.failed = {}
+        failed: dict[str, HeadraceError] = {}
         for spec in specs:
             kept = old.get(spec.path)
-            if kept is not None and kept.spec == spec:
+            unserved = kept.store if kept is not None and isinstance(kept.store, UnservedStore) else None
+            if kept is not None and kept.spec == spec and unserved is None:
                 mounts.append(old.pop(spec.path))
                 continue
             try:
-                mounts.append(mount := Mount(spec.path, spec, build_store(spec, self._parts)))
-                for staged in staging_of(mount.store):
-                    staged.start()
-                for scratch in scratch_of(mount.store):
-                    scratch.start()
+                # Before anything else can be refused: what may not lie on a disk any more goes in any case.
                 await _forget_disk_time(spec, self._parts)
+                mounts.append(mount := Mount(spec.path, spec, build_store(spec, self._parts)))
             except HeadraceError as error:
-                self.failed[spec.path] = error
+                failed[spec.path] = error
+                if kept is not None and kept.spec == spec and unserved is not None:
+                    unserved.error = error
+                    mounts.append(old.pop(spec.path))
+                else:
+                    mounts.append(Mount(spec.path, spec, UnservedStore(spec.path, error)))
+                continue
+            for staged in staging_of(mount.store):
+                staged.start()
+            for scratch in scratch_of(mount.store):
+                scratch.start()
+        self.failed = failed
+        if not old and len(mounts) == len(before) and all(before.get(mount.path) is mount for mount in mounts):
+            return
         self.namespace.table = table = MountTable(mounts)
         for mount in old.values():
             now = table.find(mount.path)
@@ -306,7 +335,7 @@ class LiveMounts:
             self._parts.marks.set_all()
 
     async def close(self) -> None:
-        for task in self._retiring:
+        for task in (*self._retiring, *filter(None, (self._again,))):
             task.cancel()
         await asyncio.gather(*(mount.store.close() for mount in self.namespace.table.mounts), return_exceptions=True)
 
@@ -521,7 +550,7 @@ class OwnNamespace(Namespace):
         readings: dict[str, Reading] = {}
         for path in paths:
             with contextlib.suppress(HeadraceError):  # whatever it is, a read of that path says it
-                reading = self.peek_files(path, None) or self.peek(path, None)
+                reading = self.peek(path, None, files=True) or self.peek(path, None)
                 if reading is not None and reading.ready is not None:
                     readings[path] = reading
         return readings

@@ -495,22 +495,22 @@ async def test_cancelled_reader_does_not_break_the_others(tmp_path: Path) -> Non
 
 async def test_files_at_hand_are_slices_however_short_the_range(tmp_path: Path) -> None:
     rig, memory, _ = rig_of(tmp_path, memory_size="64MiB", freshness_s=10.0)
-    assert rig.store.peek_files("small", None) is None
+    assert rig.store.peek("small", None, files=True) is None
     for key in ("small", "big", "empty"):
         await body_of(await rig.store.read(key))
     await rig.settled()
     for key, want in (("small", None), ("small", ByteRange(3, 5)), ("big", ByteRange(7, PAGE + 9))):
         assert rig.store.peek(key, want) is not None
-        reading = rig.store.peek_files(key, want)
+        reading = rig.store.peek(key, want, files=True)
         assert reading is not None
         assert reading.ready
         assert all(isinstance(piece, FileSlice) and piece.until == rig.clock.monotonic() + 10.0 for piece in reading.ready)
         end = len(memory.body(key))
         assert ready_bytes(reading) == memory.body(key)[want.start if want else 0 : want.end if want else end]
     with pytest.raises(InvalidRange):
-        rig.store.peek_files("empty", None)
+        rig.store.peek("empty", None, files=True)
     rig.clock.advance(10.5)
-    assert rig.store.peek_files("small", None) is None
+    assert rig.store.peek("small", None, files=True) is None
     await rig.pages.close()
 
 
@@ -524,7 +524,7 @@ async def test_a_damaged_file_is_not_handed_on(tmp_path: Path) -> None:
     damaged[2] ^= 1
     file.write_bytes(damaged)
     await rig.store.info("small")
-    assert rig.store.peek_files("small", None) is None
+    assert rig.store.peek("small", None, files=True) is None
     assert await body_of(await rig.store.read("small")) == memory.body("small")
     await rig.pages.close()
 

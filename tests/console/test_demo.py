@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from headrace.console.demo_queries import same_rows
-from headrace.console.demo_report import HEAD, Measured, Run, draw_chart, table_rows
+from headrace.console.demo_report import HEAD, Measured, Run, draw_chart, figures, table_rows
 from headrace.console.demo_servers import free_ports, port_or_free
+from headrace.console.printer import print_json
 from support.processes import require, wait_until
 
 ROWS = [
@@ -28,6 +30,17 @@ def test_the_table_ends_with_the_sum() -> None:
     assert rows[0] == ("one", "10.00 s", "11.00 s", "0.50 s", "1.0 MiB", "1.0 MiB", "0 B", "20.0 ×")
     assert rows[-1][0] == "all"
     assert rows[-1][-1] == "8.0 ×"
+
+
+def test_json_tells_what_the_table_shows_in_units_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json(figures(ROWS))
+    assert json.loads(capsys.readouterr().out)[0] == {
+        "query": "one",
+        "direct": {"seconds": 10.0, "link_bytes": 2**20},
+        "cold": {"seconds": 11.0, "link_bytes": 2**20},
+        "warm": {"seconds": 0.5, "link_bytes": 0},
+        "speed_up": 20.0,
+    }
 
 
 def test_the_chart_is_a_picture(tmp_path: Path) -> None:
@@ -81,9 +94,12 @@ def test_the_whole_demo_answers_equally_keeps_its_data_and_leaves_nothing_runnin
     require("tpchgen-cli")
     command = [sys.executable, "-m", "headrace", "demo", "--dir", str(tmp_path), "--scale", "0.01"]
     environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    once = subprocess.run([*command, "--once"], capture_output=True, text=True, timeout=300, check=False, env=environ)
+    once = subprocess.run([*command, "--once", "--json"], capture_output=True, text=True, timeout=300, check=False, env=environ)
     assert once.returncode == 0, once.stderr[-2000:]
-    assert once.stdout.count("equal answers") == 8
+    assert once.stderr.count("equal answers") == 8
+    told = json.loads(once.stdout)
+    assert len(told["queries"]) == 8
+    assert told["chart"] == str(tmp_path / "demo.png")
     assert (tmp_path / "demo.png").exists()
 
     log = tmp_path / "second.log"

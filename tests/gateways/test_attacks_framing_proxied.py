@@ -29,9 +29,9 @@ class WatchedStore(WarmStore):
         super().__init__()
         self.looks = 0
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         self.looks += 1
-        return super().peek(key, byte_range)
+        return super().peek(key, byte_range, files=files)
 
 
 class Proxied:

@@ -181,7 +181,7 @@ async def test_another_process_sees_a_write_before_it_is_acknowledged_to_have_ha
     await one.write("k", BytesBody(b"by one"))
     assert await read_all(two, "k") == b"by one"
     assert two.peek("k", None) is None
-    assert two.peek_files("k", None) is None
+    assert two.peek("k", None, files=True) is None
     await two.write("k", BytesBody(b"by two"))
     assert await read_all(one, "k") == b"by two"
     place.gate.open()

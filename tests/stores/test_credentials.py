@@ -79,6 +79,7 @@ def test_what_is_missing_is_named(reference: str, environ: dict[str, str], named
         f"[default]\naws_access_key_id = id\naws_secret_access_key = {SECRET}\n",
         f"[only]\naccess_key_id=id\nsecret_access_key={SECRET}\n",
         f"aws_access_key_id=id\naws_secret_access_key={SECRET}\n",
+        f"access_key_id = id\nsecret_access_key = {SECRET}\n",
     ],
 )
 async def test_a_file_holds_two_lines_or_sections(tmp_path: Path, text: str) -> None:

@@ -71,7 +71,7 @@ class ReadyReading(Reading):
 class WarmStore(MemoryStore):
     """A memory store that answers reads at once, as a warm cache does."""
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         found = self._find(key)
         cut = cut_range(byte_range, found.info.size, key)
         return ReadyReading(found.info, cut, (memoryview(found.body)[cut.start : cut.end],))

@@ -92,9 +92,17 @@ class HdfsServer:
         raise AssertionError("the NameNode named no DataNode")
 
 
+@dataclass(frozen=True)
+class Security:
+    """How a cluster knows who asks: settings of Hadoop, and options of Java."""
+
+    settings: Mapping[str, str]
+    options: tuple[str, ...]
+
+
 @contextmanager
-def hdfs(folder: Path, limits: tuple[str, ...] = LIGHT) -> Iterator[HdfsServer]:
-    """Up in about 8 s."""
+def hdfs(folder: Path, limits: tuple[str, ...] = LIGHT, *, security: Security | None = None) -> Iterator[HdfsServer]:
+    """Up in about 8 s. With `security` it is on its way only: whoever asks needs keys to learn more."""
     java = require("java")
     if not _JARS.is_dir() or not all(jar.exists() for jar in _DEBIAN):
         message = f"{_JARS} or Debian's jersey1 jars are not there: run scripts/ensure-servers.sh"
@@ -102,8 +110,8 @@ def hdfs(folder: Path, limits: tuple[str, ...] = LIGHT) -> Iterator[HdfsServer]:
             pytest.fail(message)
         pytest.skip(message)
     ports = {name: free_port() for name in ("rpc", "web", "data", "data_web", "data_ipc")}
-    _write_settings(folder, ports)
-    command = java_command(java, folder, limits)
+    _write_settings(folder, ports, security.settings if security is not None else {})
+    command = java_command(java, folder, (*limits, *(security.options if security is not None else ())))
     with ExitStack() as stack:
 
         def start(name: str, *arguments: str) -> Child:
@@ -117,7 +125,8 @@ def hdfs(folder: Path, limits: tuple[str, ...] = LIGHT) -> Iterator[HdfsServer]:
         namenode.wait_listening(ports["web"])
         datanode = start("datanode.DataNode")
         server = HdfsServer(f"127.0.0.1:{ports['web']}", f"127.0.0.1:{ports['rpc']}", namenode, datanode, command)
-        wait_until(lambda: _accepts_writes(server), f"HDFS accepts writes; see {namenode.log} and {datanode.log}")
+        if security is None:
+            wait_until(lambda: _accepts_writes(server), f"HDFS accepts writes; see {namenode.log} and {datanode.log}")
         yield server
 
 
@@ -142,7 +151,7 @@ def write_client_settings(folder: Path, values: Mapping[str, str]) -> None:
     (folder / "conf/log4j.properties").write_text(_LOGGING)
 
 
-def _write_settings(folder: Path, ports: Mapping[str, int]) -> None:
+def _write_settings(folder: Path, ports: Mapping[str, int], more: Mapping[str, str]) -> None:
     at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     (folder / "conf").mkdir()
     for name in ("hdfs", "datanode", "secondary"):
@@ -165,7 +174,7 @@ def _write_settings(folder: Path, ports: Mapping[str, int]) -> None:
         "dfs.blocksize": "4194304",
     }
     _write_xml(folder / "conf/core-site.xml", core)
-    _write_xml(folder / "conf/hdfs-site.xml", own)
+    _write_xml(folder / "conf/hdfs-site.xml", {**own, **more})
     (folder / "conf/log4j.properties").write_text(_LOGGING)
 
 

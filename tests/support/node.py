@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,8 +73,10 @@ def readable(descriptor: int, deadline_s: float) -> bool:
     return bool(poller.poll(1000 * deadline_s))
 
 
-def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None) -> RunningNode:
-    """Start it and wait until it serves; `config` is added behind its `[server]` table."""
+def start_node(
+    home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None, behind: Sequence[str] = ()
+) -> RunningNode:
+    """Start it and wait until it serves; `config` is added behind its `[server]` table, `behind` begins its command."""
     home.mkdir(parents=True, exist_ok=True)
     path = home / "headrace.toml"
     path.write_text(
@@ -85,7 +87,7 @@ def start_node(home: Path, config: str, *, processes: int = 2, environ: Mapping[
     ours, theirs = os.pipe()
     with open(home / "node.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headrace", "--config", str(path), "up", "--once-ready-fd", str(theirs)],
+            [*behind, sys.executable, "-m", "headrace", "--config", str(path), "up", "--once-ready-fd", str(theirs)],
             stdout=log,
             stderr=log,
             env=merged,
@@ -123,10 +125,10 @@ def stop_node(node: RunningNode, *, timeout_s: float = 40) -> int:
 
 @contextmanager
 def running_node(
-    home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None
+    home: Path, config: str, *, processes: int = 2, environ: Mapping[str, str] | None = None, behind: Sequence[str] = ()
 ) -> Iterator[RunningNode]:
     """A node for the length of a block."""
-    node = start_node(home, config, processes=processes, environ=environ)
+    node = start_node(home, config, processes=processes, environ=environ, behind=behind)
     try:
         yield node
     finally:

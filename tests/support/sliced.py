@@ -62,7 +62,7 @@ class SlicedStore(MemoryStore):
             pages.append(_Page(path))
         self.pages[key, version] = pages
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         self.peeks += 1
         if key not in self._objects or self.forgetful:
             return None

@@ -7,13 +7,12 @@ growing file instead of the store; when the leader dies, this process takes over
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
+from headrace.cache.buffers import Buffers
 from headrace.cache.directory import PageDirectory
 from headrace.cache.handles import CachedObject
 from headrace.cache.layout import SegmentName
@@ -23,8 +22,6 @@ from headrace.model.errors import CorruptData, HeadraceError, Unavailable, Versi
 from headrace.model.objects import Version
 from headrace.model.reading import Reading
 
-_MAPPED_FROM_BYTES = 256 * 1024
-_HUGE_BYTES = 4 << 20
 _WRITE_BYTES = 1 << 20
 _AT_ONCE_BYTES = 128 * 1024
 _CLAIM_BUDGET_S = 0.1
@@ -34,15 +31,6 @@ _POLL_MAX_S = 0.02
 _LOCK_CHECK_S = 0.05
 _STALL_S = 5.0
 _TURNS_MAX = 8
-
-
-def _mapped(length: int) -> mmap.mmap:
-    room = mmap.mmap(-1, length)
-    if length >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
-            # A buffer is written once: in small pages most of its time goes into getting each of them.
-            room.madvise(mmap.MADV_HUGEPAGE)
-    return room
 
 
 class FillAbandoned(HeadraceError):
@@ -62,12 +50,11 @@ class Source(ABC):
 class Fill:
     """Bytes `start` up to `end` of one object, growing. Touched on the event loop only."""
 
-    def __init__(self, target: CachedObject, run: Run) -> None:
+    def __init__(self, target: CachedObject, run: Run, buffers: Buffers) -> None:
         self.target = target
         self.run = run
         self.start, self.end = run.extent(target.geometry, target.size)
-        length = self.end - self.start
-        self.buffer = memoryview(_mapped(length) if length > _MAPPED_FROM_BYTES else bytearray(length))
+        self.buffer = buffers.take(self.end - self.start)
         self.filled = self.start
         """Bytes of the object before this offset are in `buffer`."""
         self.error: HeadraceError | None = None

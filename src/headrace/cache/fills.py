@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from headrace.cache.buffers import Buffers
 from headrace.cache.fill import Fill, Filler, Source, as_headrace_error
 from headrace.cache.handles import CachedObject
 from headrace.cache.layout import tag_of
@@ -15,6 +16,7 @@ from headrace.model.objects import Emit
 from headrace.model.reading import Reading
 
 _CLOSE_S = 5.0
+_KEEP_BYTES = 32 << 20
 
 
 class Fills:
@@ -25,6 +27,7 @@ class Fills:
         self._clock = clock
         self._emit = emit
         self._moves = moves
+        self._buffers = Buffers(keep_bytes=min(budget_bytes, _KEEP_BYTES))
         self._growing: dict[tuple[bytes, int], Fill] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.held_bytes = 0
@@ -43,7 +46,7 @@ class Fills:
         first, last = run.extent(target.geometry, target.size)
         if self.held_bytes + last - first > self._budget_bytes:
             return None
-        fill = Fill(target, run)
+        fill = Fill(target, run, self._buffers)
         self.held_bytes += last - first
         for page in range(run.first, run.last):
             self._growing[(target.object_id, page)] = fill
@@ -79,6 +82,7 @@ class Fills:
                 task.cancel()
             if hanging:
                 await asyncio.wait(hanging)
+        self._buffers.close()
 
     async def _run(self, fill: Fill, filler: Filler, mount: str) -> None:
         began = self._clock.monotonic()

@@ -138,7 +138,9 @@ class CachedStore(Store):
         """As they are now."""
         return self._options
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
+        if files:
+            return self._peek_files(key, byte_range)
         known = self._known.get(key)
         if known is None:
             return None
@@ -170,7 +172,7 @@ class CachedStore(Store):
                 piece.until = known.asked_s + (known.soon_s if age_s <= known.soon_s else bound_s)
         return ReadyReading(info, byte_range, Served.HIT, age_s, ready)
 
-    def peek_files(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def _peek_files(self, key: str, byte_range: ByteRange | None) -> Reading | None:
         fresh = self.peek(key, _FIRST_BYTE)
         known = self._known.get(key)
         if fresh is None or known is None or known.target is None:

@@ -10,6 +10,7 @@ import click
 from headrace.console.checks import Check, Level, check_clock, check_disk, check_machine, check_port
 from headrace.console.client import AdminClient, find_server
 from headrace.console.local import open_plane, try_here
+from headrace.console.messages import MountView
 from headrace.console.options import Invocation, config_option, json_option, pass_invocation
 from headrace.console.printer import print_json, print_table, say
 from headrace.model.errors import HeadraceError
@@ -66,11 +67,20 @@ def _leftovers(settings: Settings, specs: tuple[MountSpec, ...]) -> list[Check]:
 def _mounts(settings: Settings, server: AdminClient | None) -> tuple[tuple[MountSpec, ...], list[Check]]:
     try:
         if server is not None:
-            return tuple(view.spec for view in server.mounts()), []
+            views = server.mounts()
+            return tuple(view.spec for view in views), [check for view in views for check in _served(view)]
         with open_plane(settings) as plane:
             return tuple(entry.spec for entry in plane.mounts()), []
     except HeadraceError as error:
         return settings.mount, [Check("settings", Level.FAILED, str(error), "correct this first")]
+
+
+def _served(view: MountView) -> list[Check]:
+    """What the server says of a mount that it does not serve: here, under another user and other limits, all may be well."""
+    if view.health is None or view.health.healthy:
+        return []
+    remedy = "correct what it says where the server runs; it tries again by itself"
+    return [Check(f"server: {view.spec.path}", Level.FAILED, view.health.error, remedy)]
 
 
 def _mount(spec: MountSpec) -> list[Check]:

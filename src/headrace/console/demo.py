@@ -20,7 +20,7 @@ from headrace.console.client import AdminClient
 from headrace.console.cmd_up import Ready
 from headrace.console.demo_data import FLIGHTS, TPCH, ensure_data
 from headrace.console.demo_queries import QUERIES, Access, Query, Rows, same_rows
-from headrace.console.demo_report import HEAD, Measured, Run, draw_chart, table_rows
+from headrace.console.demo_report import HEAD, Measured, Run, draw_chart, figures, table_rows
 from headrace.console.demo_servers import (
     RATE,
     RTT,
@@ -33,10 +33,13 @@ from headrace.console.demo_servers import (
     start_link,
     start_store,
 )
-from headrace.console.options import Invocation, config_option, pass_invocation
-from headrace.console.printer import print_table, say
+from headrace.console.options import Invocation, config_option, json_option, pass_invocation
+from headrace.console.printer import print_json, print_table, say, warn
 from headrace.model.errors import CorruptData, SettingsError, Unavailable
 from headrace.session import read_credentials
+
+Tell = Callable[[str], None]
+"""Where progress is told: standard output holds nothing but the JSON where that was asked for."""
 
 _LINK = f"{RTT.removesuffix('ms')} ms and {RATE.removesuffix('mbit')} Mbit/s"
 
@@ -46,13 +49,30 @@ _LINK = f"{RTT.removesuffix('ms')} ms and {RATE.removesuffix('mbit')} Mbit/s"
 @click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), help="Work folder; data in it is used again.")
 @click.option("--scale", type=click.FloatRange(0.001, 100), default=1.0, show_default=True, help="Scale factor of TPC-H.")
 @config_option
+@json_option
 @pass_invocation
 def demo(invocation: Invocation, once: bool, folder: Path | None, scale: float) -> None:
     """Show Headrace on real data behind a slow link."""
     folder = (folder or invocation.settings().home / "demo").absolute()
-    with ExitStack() as stack, _ctrl_c_ends():
+    tell = warn if invocation.as_json else say
+    with ExitStack() as stack, _ctrl_c_ends(tell):
         _claim(folder, stack)
-        _run(folder, scale, once=once, stack=stack)
+        tell(f"The demo works in {folder}. Ctrl-C ends it.")
+        logs = folder / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        store, link = _start_site(folder, logs, scale, tell, stack)
+        tell("4. Starting Headrace with both mounted")
+        node, ready = start_headrace(_write_settings(folder, link.endpoint, tell), logs)
+        stack.callback(node.stop)
+        caches = _access(ready)
+        tell(f"5. Asking {len(QUERIES)} questions three ways: direct, cold and warm")
+        measured = [_measure(query, folder, link, caches, _freer(ready), tell) for query in QUERIES]
+        chart = folder / "demo.png"
+        draw_chart(measured, chart, link=_LINK)
+        _show(invocation, measured, chart)
+        if not once:
+            _show_next_steps(ready, caches, tell)
+            _serve((store, link.process, node))
 
 
 def _claim(folder: Path, stack: ExitStack) -> None:
@@ -64,41 +84,34 @@ def _claim(folder: Path, stack: ExitStack) -> None:
         raise SettingsError(f"another demo works in {folder}: end it, or choose another --dir", path=str(folder)) from error
 
 
-def _run(folder: Path, scale: float, *, once: bool, stack: ExitStack) -> None:
-    logs = folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    say(f"The demo works in {folder}. Ctrl-C ends it.")
-    say("1. Starting the store: SeaweedFS, a real S3 server")
+def _start_site(folder: Path, logs: Path, scale: float, tell: Tell, stack: ExitStack) -> tuple[Process, SlowLink]:
+    tell("1. Starting the store: SeaweedFS, a real S3 server")
     store, direct_port = start_store(folder / "store", logs)
     stack.callback(store.stop)
-    say(f"2. Making TPC-H (scale {scale:g}) and the New York flights, and putting them there")
+    tell(f"2. Making TPC-H (scale {scale:g}) and the New York flights, and putting them there")
     if not ensure_data(direct_port, folder, scale):
-        say("   they are there from an earlier run")
-    say(f"3. Putting a link of {_LINK} in front of it")
+        tell("   they are there from an earlier run")
+    tell(f"3. Putting a link of {_LINK} in front of it")
     link = start_link(direct_port, logs)
     stack.callback(link.process.stop)
-    say("4. Starting Headrace with both mounted")
-    node, ready = start_headrace(_write_settings(folder, link.endpoint), logs)
-    stack.callback(node.stop)
-    caches = _access(ready)
-    say(f"5. Asking {len(QUERIES)} questions three ways: direct, cold and warm")
-    measured = [_measure(query, folder, link, caches, _freer(ready)) for query in QUERIES]
+    return store, link
+
+
+def _show(invocation: Invocation, measured: list[Measured], chart: Path) -> None:
+    if invocation.as_json:
+        print_json({"link": _LINK, "queries": figures(measured), "chart": str(chart)})
+        return
     say("")
     print_table(HEAD, table_rows(measured), right=frozenset(range(1, len(HEAD))))
-    chart = folder / "demo.png"
-    draw_chart(measured, chart, link=_LINK)
     say("")
     say(f"The same as a chart: {chart}")
-    if not once:
-        _show_next_steps(ready, caches)
-        _serve((store, link.process, node))
 
 
-def _write_settings(folder: Path, endpoint: str) -> Path:
+def _write_settings(folder: Path, endpoint: str, tell: Tell) -> Path:
     data, control = port_or_free(9400), port_or_free(9401)
     for usual, port in ((9400, data), (9401, control)):
         if usual != port:
-            say(f"   port {usual} is taken, so {port} is used")
+            tell(f"   port {usual} is taken, so {port} is used")
     mounts = "\n".join(
         f'[[mount]]\npath = "/{bucket}"\nstore = "s3://{bucket}"\nendpoint = "{endpoint}"\n'
         'credentials = "env:DEMO"\nfreshness = "10m"\n'
@@ -132,7 +145,7 @@ def _freer(ready: Ready) -> Callable[[], None]:
     return free_all
 
 
-def _measure(query: Query, folder: Path, link: SlowLink, caches: Access, free_all: Callable[[], None]) -> Measured:
+def _measure(query: Query, folder: Path, link: SlowLink, caches: Access, free_all: Callable[[], None], tell: Tell) -> Measured:
     direct, expected = _ask(query, folder, link, Access(link.endpoint, STORE_KEY, STORE_SECRET))
     free_all()
     cold, first = _ask(query, folder, link, caches)
@@ -140,7 +153,7 @@ def _measure(query: Query, folder: Path, link: SlowLink, caches: Access, free_al
     for way, rows in (("cold", first), ("warm", second)):
         if not same_rows(expected, rows):
             raise CorruptData(f"{query.name}: the answer {way} through Headrace differs from the direct one")
-    say(f"   {query.name}: {direct.seconds:.2f} s direct, {cold.seconds:.2f} s cold, {warm.seconds:.2f} s warm; equal answers")
+    tell(f"   {query.name}: {direct.seconds:.2f} s direct, {cold.seconds:.2f} s cold, {warm.seconds:.2f} s warm; equal answers")
     return Measured(query.name, direct, cold, warm)
 
 
@@ -151,21 +164,21 @@ def _ask(query: Query, folder: Path, link: SlowLink, access: Access) -> tuple[Ru
     return Run(time.perf_counter() - started, link.bytes_down() - before), rows
 
 
-def _show_next_steps(ready: Ready, access: Access) -> None:
+def _show_next_steps(ready: Ready, access: Access, tell: Tell) -> None:
     config = Path(ready.credentials).parent.parent / "headrace.toml"
-    say("")
-    say("Headrace serves on. Try, in another terminal:")
-    say(f"  export AWS_ACCESS_KEY_ID={access.key_id} AWS_SECRET_ACCESS_KEY={access.secret} AWS_REGION=us-east-1")
-    say(f"  export HEADRACE_CONFIG={config}")
-    say(f"  aws --endpoint-url {ready.data_url} s3 ls s3://{TPCH}/")
-    say(f"  headrace ls /{FLIGHTS}        headrace top")
-    say(f"  python -c \"import pandas; print(pandas.read_csv('headrace://{FLIGHTS}/airlines.csv'))\"")
+    tell("")
+    tell("Headrace serves on. Try, in another terminal:")
+    tell(f"  export AWS_ACCESS_KEY_ID={access.key_id} AWS_SECRET_ACCESS_KEY={access.secret} AWS_REGION=us-east-1")
+    tell(f"  export HEADRACE_CONFIG={config}")
+    tell(f"  aws --endpoint-url {ready.data_url} s3 ls s3://{TPCH}/")
+    tell(f"  headrace ls /{FLIGHTS}        headrace top")
+    tell(f"  python -c \"import pandas; print(pandas.read_csv('headrace://{FLIGHTS}/airlines.csv'))\"")
     place = ready.data_url.removeprefix("http://")
-    say("  duckdb:  INSTALL httpfs; LOAD httpfs;")
-    say(f"           CREATE SECRET (TYPE s3, PROVIDER credential_chain, ENDPOINT '{place}', URL_STYLE 'path', USE_SSL false);")
-    say(f"           FROM 's3://{TPCH}/lineitem.parquet' LIMIT 5;")
-    say(f"The status page: {ready.login_link}")
-    say("Ctrl-C ends everything; the data stays for the next run.")
+    tell("  duckdb:  INSTALL httpfs; LOAD httpfs;")
+    tell(f"           CREATE SECRET (TYPE s3, PROVIDER credential_chain, ENDPOINT '{place}', URL_STYLE 'path', USE_SSL false);")
+    tell(f"           FROM 's3://{TPCH}/lineitem.parquet' LIMIT 5;")
+    tell(f"The status page: {ready.login_link}")
+    tell("Ctrl-C ends everything; the data stays for the next run.")
 
 
 def _serve(processes: tuple[Process, ...]) -> None:
@@ -177,7 +190,7 @@ def _serve(processes: tuple[Process, ...]) -> None:
 
 
 @contextlib.contextmanager
-def _ctrl_c_ends() -> Iterator[None]:
+def _ctrl_c_ends(tell: Tell) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the demo without a traceback; what it started is stopped on the way out."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -188,7 +201,7 @@ def _ctrl_c_ends() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("Stopping")
+        tell("Stopping")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

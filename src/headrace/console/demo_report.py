@@ -51,6 +51,12 @@ def _row(m: Measured) -> tuple[str, ...]:
     return (m.name, *(f"{r.seconds:.2f} s" for r in runs), *(format_size(r.link_bytes) for r in runs), f"{m.speed_up:.1f} ×")
 
 
+def figures(measured: Sequence[Measured]) -> list[dict[str, object]]:
+    """What `--json` tells of every query: seconds, and bytes that came over the link."""
+    ways = [(m, {"direct": m.direct, "cold": m.cold, "warm": m.warm}) for m in measured]
+    return [{"query": m.name, **runs, "speed_up": m.speed_up} for m, runs in ways]
+
+
 def draw_chart(measured: Sequence[Measured], file: Path, *, link: str) -> None:
     """Seconds of every query three ways, as a PNG."""
     import matplotlib as mpl  # noqa: PLC0415 (optional package)

@@ -17,6 +17,7 @@ import re
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -193,7 +194,7 @@ class HandoffDesk:
 
     def _whole(self, path: str, _request: Request, _wish: ByteRange | None) -> Reading | None:
         """All of an object, however short."""
-        return _files(self._namespace.peek_files, path, None)
+        return _files(partial(self._namespace.peek, files=True), path, None)
 
 
 def _is_name(name: str) -> bool:

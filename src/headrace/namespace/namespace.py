@@ -28,15 +28,10 @@ class Namespace:
     def mount_of(self, path: str) -> Mount | None:
         return self.table.find(path)
 
-    def peek(self, path: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, path: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         """`Store.peek` of the store that `path` leads to. The Reading's key is the store's own."""
         target = self.table.resolve(path)
-        return target.mount.store.peek(target.key, byte_range)
-
-    def peek_files(self, path: str, byte_range: ByteRange | None) -> Reading | None:
-        """`Store.peek_files` of the store that `path` leads to. The Reading's key is the store's own."""
-        target = self.table.resolve(path)
-        return target.mount.store.peek_files(target.key, byte_range)
+        return target.mount.store.peek(target.key, byte_range, files=files)
 
     async def info(self, path: str) -> ObjectInfo:
         target = self._object_target(path)

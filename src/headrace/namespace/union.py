@@ -36,11 +36,11 @@ class UnionStore(Store):
         self._above = members[:write_target]
         self._below = members[write_target + 1 :]
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         missing: NotFound | None = None
         for member in self.members:
             try:
-                return member.peek(key, byte_range)
+                return member.peek(key, byte_range, files=files)
             except NotFound as error:
                 missing = error
         raise missing or NotFound(f"{key} is in no member of the union", path=key)

@@ -62,7 +62,7 @@ def _mounts(tally: Tally, mounts: LiveMounts) -> tuple[MountStats, ...]:
             use = ScratchUse(scratch.room.used(), scratch.room.capacity_bytes)
             rows[mount.path] = msgspec.structs.replace(rows[mount.path], scratch=use)
     told = (row for row in rows.values() if row.path in seen or row.staged is not None or row.scratch is not None)
-    return (*told, *broken)
+    return (*(row for row in told if row.path not in mounts.failed), *broken)
 
 
 def _tiers(pages: PageCache, cache: CacheSettings) -> tuple[TierStats, ...]:

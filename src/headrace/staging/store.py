@@ -112,13 +112,9 @@ class StagedStore(Store):
         """Writes that met another's at the store."""
         return self._desk
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         self._journal.sync()
-        return None if key in self._backlog else self._inner.peek(key, byte_range)
-
-    def peek_files(self, key: str, byte_range: ByteRange | None) -> Reading | None:
-        self._journal.sync()
-        return None if key in self._backlog else self._inner.peek_files(key, byte_range)
+        return None if key in self._backlog else self._inner.peek(key, byte_range, files=files)
 
     async def info(self, key: str) -> ObjectInfo:
         staged = self._shown.of(key)

@@ -182,7 +182,7 @@ def read_credentials_file(path: Path) -> Credentials:
     """Two lines (key id, secret), or an ini file with one section or `[default]`. Raises `SettingsError`."""
     text = _read_secret_file(path)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", ";"))]
-    if len(lines) in (2, 3) and not any("=" in line.partition(" ")[0] or line.startswith("[") for line in lines[:1]):
+    if len(lines) in (2, 3) and not any("=" in line or line.startswith("[") for line in lines[:1]):
         return Credentials(lines[0], lines[1], lines[2] if len(lines) == 3 else "")
     if lines and not lines[0].startswith("["):
         text = "[default]\n" + text

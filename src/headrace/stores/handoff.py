@@ -328,14 +328,14 @@ class HandoffStore(Store):
         self._clock = clock
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         now = self._clock.monotonic()
         lease = self._held(key, now)
         if lease is not None and now < lease.fresh_until:
             found = lease.reading(byte_range, now)
             if found is not None:
                 return found
-        return self._inner.peek(key, byte_range)
+        return self._inner.peek(key, byte_range, files=files)
 
     async def info(self, key: str) -> ObjectInfo:
         return await self._inner.info(key)

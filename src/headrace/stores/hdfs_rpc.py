@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from headrace.model.errors import (
+    AccessDenied,
     Conflict,
     CorruptData,
     HeadraceError,
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
 _PAGE_NAMES = 5000
 _OPEN_LISTINGS = 8
 _DIRECTORY_MODE = 0o755
-_READ_BYTES = 256 << 10
+_FIRST_READ_BYTES = 64 << 10
+_READ_BYTES = 1 << 20
 _WRITE_BYTES = 1 << 20
 _REFUSAL = re.compile(r'(?:Fatal)?RPCError\("([\w.$]+)", "((?:[^"\\]|\\.)*)')
 _P = ParamSpec("_P")
+_DENIED = re.compile(r"(?:SASLError|GSSAPIError|NoSASLMechanism)\b.*", re.DOTALL)
 _T = TypeVar("_T")
 
 
@@ -152,32 +155,43 @@ class _Bytes(FileBytes):
         return self._pieces()
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        while self._left:
-            if self._stream is None:
-                raise Unavailable(f"{self._path}: the reading was given up", path=self._path)
-            pieces = await self._client.done(self._path, _some, self._stream)
-            if not pieces:
-                raise Unavailable(f"{self._path}: HDFS ended {self._left} bytes early", path=self._path)
-            for piece in pieces:
+        size = _FIRST_READ_BYTES
+        coming = self._next(size)
+        try:
+            while self._left:
+                piece = await coming
+                if not piece:
+                    raise Unavailable(f"{self._path}: HDFS ended {self._left} bytes early", path=self._path)
                 self._left -= len(piece)
                 if self._left < 0:
                     raise CorruptData(f"{self._path}: HDFS sent more than was asked for", path=self._path)
+                if self._left:
+                    size = min(2 * size, _READ_BYTES)
+                    coming = self._next(size)  # on its way while this one is used
                 yield piece
+        finally:
+            self.close()
+            # A stream is one thread's at a time, and what went wrong with bytes that nobody wants any more is nobody's error.
+            coming.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def close(self) -> None:
         self._stream = None
 
+    def _next(self, size: int) -> asyncio.Future[bytes]:
+        if self._stream is None:
+            raise Unavailable(f"{self._path}: the reading was given up", path=self._path)
+        return asyncio.ensure_future(self._client.done(self._path, _some, self._stream, size))
 
-def _some(stream: Iterator[bytes]) -> list[bytes]:
-    """The next pieces: one by one each would cost a message to another thread."""
+
+def _some(stream: Iterator[bytes], size: int) -> bytes:
+    """At least so many of the next bytes, unless there are no more: piece by piece each would cost a message between threads."""
     found: list[bytes] = []
-    size = 0
     for piece in stream:
         found.append(piece)
-        size += len(piece)
-        if size >= _READ_BYTES:
+        size -= len(piece)
+        if size <= 0:
             break
-    return found
+    return b"".join(found)
 
 
 def _plain(name: str, status: NativeStatus) -> FileStatus:
@@ -207,6 +221,8 @@ def _translated(error: Exception, path: str) -> HeadraceError:
     if isinstance(error, NotImplementedError):
         return Unsupported(f"{path}: {error}", path=path)
     told = _REFUSAL.search(str(error))
+    if told is None and (denied := _DENIED.search(str(error))):
+        return AccessDenied(f"HDFS for {path!r}: Kerberos: {denied[0]}", path=path)
     if told is None:
         return Unavailable(f"HDFS for {path!r}: {type(error).__name__}: {error}", path=path)
     name = told[1].rpartition(".")[2]

@@ -274,6 +274,11 @@ class HttpReading(Reading):
         super().__init__(info, byte_range)
         self._response = response
 
+    @property
+    def headers(self) -> Headers:
+        """Those of the answer."""
+        return self._response.headers
+
     def __aiter__(self) -> AsyncIterator[Buffer]:
         return self._pieces()
 

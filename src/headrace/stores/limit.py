@@ -68,8 +68,8 @@ class LimitStore(Store):
         self._bucket = TokenBucket(bytes_per_s, bytes_per_s * _BURST_S, clock.monotonic()) if bytes_per_s else None
         self._sending = TokenBucket(bytes_per_s, bytes_per_s * _BURST_S, clock.monotonic()) if bytes_per_s else None
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
-        return self._inner.peek(key, byte_range)
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
+        return self._inner.peek(key, byte_range, files=files)
 
     async def info(self, key: str) -> ObjectInfo:
         await self._enter(key)

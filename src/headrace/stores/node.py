@@ -47,8 +47,8 @@ class NodeStore(Store):
         self._inner = inner
         self._host = urlsplit(endpoint).netloc
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
-        return self._inner.peek(key, byte_range)
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
+        return self._inner.peek(key, byte_range, files=files)
 
     async def info(self, key: str) -> ObjectInfo:
         return await self.worded(key, self._inner.info(key))

@@ -17,8 +17,8 @@ class PrefixedStore(Store):
         self._inner = inner
         self._prefix = prefix
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
-        reading = self._inner.peek(self._full(key), byte_range)
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
+        reading = self._inner.peek(self._full(key), byte_range, files=files)
         return None if reading is None else _renamed(reading, key)
 
     async def info(self, key: str) -> ObjectInfo:

@@ -112,8 +112,8 @@ class RetryStore(Store):
         """Whether the store failed so often that it is only probed."""
         return self._circuit.is_open
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
-        return self._inner.peek(key, byte_range)
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
+        return self._inner.peek(key, byte_range, files=files)
 
     async def info(self, key: str) -> ObjectInfo:
         return await self.retried(lambda: self._inner.info(key), key)

@@ -13,10 +13,11 @@ from headrace.model.reading import Reading
 from headrace.model.writing import ALWAYS, PLAIN, Attributes, Body, Condition, Pairs
 from headrace.stores.account_copies import BucketStore
 from headrace.stores.credentials import CredentialsProvider, credentials_provider
-from headrace.stores.http import Headers, Http, HttpResponse, held_range, range_header
+from headrace.stores.http import Headers, Http, HttpReading, HttpResponse, held_range, range_header
 from headrace.stores.http_reads import read_object
 from headrace.stores.keys import check_key, check_text, rolled_up
 from headrace.stores.prefixed import PrefixedStore
+from headrace.stores.proved import Etags, ProvedReading
 from headrace.stores.s3_account import S3AccountStore
 from headrace.stores.s3_copy import S3Copies
 from headrace.stores.s3_list_xml import ListPage, ListParser
@@ -57,6 +58,7 @@ class S3Store(BucketStore):
         self.name = requests.settings.bucket
         self._writes = writes = S3Writes(requests, self.info)
         self._copies = S3Copies(requests, writes, self.info)
+        self._etags = Etags()
         self._may_read_versions = True
         self._sorts_by_directory = False
 
@@ -77,6 +79,13 @@ class S3Store(BucketStore):
     async def read(self, key: str, byte_range: ByteRange | None = None, *, version: Version | None = None) -> Reading:
         check_key(key)
 
+        reading = await self._read(key, byte_range, version)
+        info, held = reading.info, reading.range
+        if held.length != info.size or not self._etags.prove(info, reading.headers):
+            return reading
+        return ProvedReading(reading, self._etags, lambda: self._read(key, byte_range, info.version))
+
+    async def _read(self, key: str, byte_range: ByteRange | None, version: Version | None) -> HttpReading:
         async def get() -> HttpResponse:
             return await self._get(key, byte_range, version)
 

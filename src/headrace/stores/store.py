@@ -27,16 +27,19 @@ class Store(ABC):
     ignores one.
     """
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:  # noqa: ARG002  a default for most
+    def peek(
+        self,
+        key: str,  # noqa: ARG002  a default for most
+        byte_range: ByteRange | None,  # noqa: ARG002
+        *,
+        files: bool = False,  # noqa: ARG002
+    ) -> Reading | None:
         """The read, if it can be answered at once without waiting, else None. `ready` is set.
 
+        With `files`, for who hands open files on: slices of files wherever the store has files, however short the range.
         Raises `NotFound` or `InvalidRange` when that is known at once. Never does IO that can block.
         """
         return None
-
-    def peek_files(self, key: str, byte_range: ByteRange | None) -> Reading | None:
-        """As `peek`, for who hands open files on: slices of files wherever there are files, however short the range."""
-        return self.peek(key, byte_range)
 
     @abstractmethod
     async def info(self, key: str) -> ObjectInfo:

@@ -31,8 +31,8 @@ class TraceStore(Store):
         self._emit = emit
         self._clock = clock
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
-        return self._inner.peek(key, byte_range)
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
+        return self._inner.peek(key, byte_range, files=files)
 
     async def info(self, key: str) -> ObjectInfo:
         return await self.traced("info", lambda: self._inner.info(key))

@@ -28,7 +28,7 @@ class SliceStore(WarmStore):
         super().__init__()
         self.file = path.open("rb")
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         found = self._find(key)
         cut = cut_range(byte_range, found.info.size, key)
         edges = sorted({cut.start, min(cut.start + 1000, cut.end), (cut.start + cut.end) // 2, cut.end})
@@ -55,7 +55,7 @@ def test_file_slices_arrive_whole_and_in_order(tmp_path: Path, loop: str) -> Non
 class PieceStore(WarmStore):
     """Answers from memory in three pieces."""
 
-    def peek(self, key: str, byte_range: ByteRange | None) -> Reading | None:
+    def peek(self, key: str, byte_range: ByteRange | None, *, files: bool = False) -> Reading | None:
         found = self._find(key)
         cut = cut_range(byte_range, found.info.size, key)
         edges = (cut.start, cut.start + cut.length // 3, cut.start + cut.length // 2, cut.end)
