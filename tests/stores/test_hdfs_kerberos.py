@@ -58,6 +58,7 @@ def cluster(centre: Kdc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             try:
                 superuser.mkdirs("/open", 0o777)
                 superuser.set_permission("/open", 0o777)
+                superuser.delete("/open/ready")  # what an attempt before there was a DataNode has left
                 with superuser.create("/open/ready") as writer:
                     writer.write(b"x")
                 return superuser.delete("/open/ready")
