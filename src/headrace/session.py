@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from headrace import bridge, wiring
+from headrace import bridge, embedded
 from headrace.gateways import fsspec as calls
 from headrace.model.clock import SystemClock
 from headrace.model.errors import SettingsError
@@ -166,7 +166,7 @@ class _Opened:
         self.namespace = namespace
 
     async def aclose(self) -> None:
-        if isinstance(self.namespace, wiring.OwnNamespace):
+        if isinstance(self.namespace, embedded.OwnNamespace):
             await self.namespace.close()
 
 
@@ -204,7 +204,7 @@ def find_node(options: SessionOptions, settings: Settings) -> NodeAccess | None:
     if mode == "auto":
         mode = _choose(endpoint, settings)
     if mode == "embedded":
-        if options.mode == "auto" and not settings.source and not (settings.home / wiring.LEDGER_NAME).exists():
+        if options.mode == "auto" and not settings.source and not (settings.home / embedded.LEDGER_NAME).exists():
             raise SettingsError(f"no server runs here and no {CONFIG_NAME} was found: start one with `headrace up`")
         if endpoint and options.endpoint:
             raise SettingsError("an embedded client has no endpoint: leave it out, or use mode='remote'")
@@ -225,9 +225,9 @@ async def open_by_settings(options: SessionOptions) -> Namespace:
     settings = load_settings(options.config, os.environ)
     node = find_node(options, settings)
     if node is None:
-        return await wiring.open_namespace(settings, clock=SystemClock(), emit=_no_events)
+        return await embedded.open_namespace(settings, clock=SystemClock(), emit=_no_events)
     local = Home(settings.home).handoff_socket
-    return await wiring.open_remote(
+    return await embedded.open_remote(
         node.endpoint,
         node.key.key_id,
         node.key.secret,

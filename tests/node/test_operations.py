@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from headrace.cache.settings import CacheSettings, DiskSettings
+from headrace.embedded import OwnNamespace
 from headrace.model.clock import SystemClock
 from headrace.model.errors import NotFound
 from headrace.model.mounts import MountSpec
 from headrace.namespace.namespace import Namespace
 from headrace.namespace.table import Mount, MountTable
 from headrace.node.operations import caches_of, free, hold_pin, list_page, load, pin
-from headrace.wiring import OwnNamespace, Parts, build_store, open_pages
+from headrace.wiring import Parts, build_store, open_pages
 
 SIZES = {"a/x": 70_000, "a/y": 10, "b/z": 5, "top": 200_000}
 

@@ -11,6 +11,7 @@ import pytest
 
 from headrace.cache.settings import CacheSettings, DiskSettings
 from headrace.control.node_view import Found
+from headrace.embedded import OwnNamespace
 from headrace.model.clock import SystemClock
 from headrace.model.errors import HeadraceError, NotFound, Unavailable
 from headrace.model.mounts import MountSpec, Residency
@@ -21,7 +22,7 @@ from headrace.node import surveys
 from headrace.node.messages import Survey
 from headrace.node.surveys import Surveys
 from headrace.stores.faulty import FaultyStore
-from headrace.wiring import OwnNamespace, Parts, build_store, caches_of, listings_in, open_pages
+from headrace.wiring import Parts, build_store, caches_of, listings_in, open_pages
 
 _numbers = itertools.count()
 

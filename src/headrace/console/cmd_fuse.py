@@ -101,11 +101,11 @@ def fuse(
 
 
 async def _serve(invocation: Invocation, mountpoint: Path, endpoint: str | None, how: MountOptions, options: FuseOptions) -> int:
+    from headrace.embedded import OwnNamespace  # noqa: PLC0415
     from headrace.gateways.fuse.handing import PeekedWholes  # noqa: PLC0415
     from headrace.gateways.fuse.mounted import serve  # noqa: PLC0415
     from headrace.gateways.fuse.staged import StagingArea  # noqa: PLC0415
     from headrace.session import SessionOptions, open_by_settings  # noqa: PLC0415
-    from headrace.wiring import OwnNamespace  # noqa: PLC0415
 
     settings = invocation.settings()
     area = StagingArea(settings.home / "fuse", settings.fuse.staged_bytes)

@@ -14,6 +14,7 @@ import msgspec
 
 from headrace import bridge
 from headrace.client import Client, namespace_path
+from headrace.embedded import OwnNamespace
 from headrace.gateways import fsspec as calls
 from headrace.model.errors import NotFound
 from headrace.model.objects import Entry, ObjectInfo
@@ -21,7 +22,6 @@ from headrace.model.reading import Piece
 from headrace.namespace.namespace import Namespace
 from headrace.samples.sample import Sample
 from headrace.session import Session
-from headrace.wiring import OwnNamespace
 
 _AT_ONCE = 16
 _TOGETHER = 64

@@ -10,8 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from headrace.model.errors import (
     AccessDenied,
@@ -38,7 +37,7 @@ _FIRST_READ_BYTES = 64 << 10
 _READ_BYTES = 1 << 20
 _WRITE_BYTES = 1 << 20
 _REFUSAL = re.compile(r'(?:Fatal)?RPCError\("([\w.$]+)", "((?:[^"\\]|\\.)*)')
-_P = ParamSpec("_P")
+_Args = TypeVarTuple("_Args")
 _DENIED = re.compile(r"(?:SASLError|GSSAPIError|NoSASLMechanism)\b.*", re.DOTALL)
 _T = TypeVar("_T")
 
@@ -125,12 +124,12 @@ class HdfsRpc(HdfsClient):
                 break
         return listing, found
 
-    async def done(self, path: str, ask: Callable[_P, _T], *args: _P.args, **named: _P.kwargs) -> _T:
+    async def done(self, path: str, ask: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """The result of a call of the library, with whatever it raises as one of the known errors.
 
         A call that is not waited for any more ends by itself: the library bounds its waits for sockets.
         """
-        work = asyncio.get_running_loop().run_in_executor(self._threads, partial(ask, *args, **named))
+        work = asyncio.get_running_loop().run_in_executor(self._threads, ask, *args)
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await work
